@@ -1,0 +1,452 @@
+"""The words of keepwarm as frozen data: prefixes, busy hours, prices, usage, decisions, ledger entries.
+
+It does not decide, read, write or know a clock; it imports nothing of the program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Ttl(StrEnum):
+    """The two lifetimes that Bedrock sells for a cache entry."""
+
+    FIVE_MINUTES = "5m"
+    ONE_HOUR = "1h"
+
+    @property
+    def duration(self) -> timedelta:
+        """How long an entry lives from the start of the request that last touched it."""
+        return timedelta(minutes=5) if self is Ttl.FIVE_MINUTES else timedelta(hours=1)
+
+
+class Api(StrEnum):
+    """The API family a prefix is sent through; entries are not assumed to be shared between the two."""
+
+    CONVERSE = "converse"
+    INVOKE_MODEL = "invoke_model"
+
+
+class Family(StrEnum):
+    """Who made the model; it decides the shape of an InvokeModel body."""
+
+    ANTHROPIC = "anthropic"
+    NOVA = "nova"
+
+
+class Section(StrEnum):
+    """The three parts of a prompt, in the order in which the cache reads them."""
+
+    TOOLS = "tools"
+    SYSTEM = "system"
+    MESSAGES = "messages"
+
+
+# -- busy hours ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A weekly stretch of busy time on the wall clock.
+
+    Attributes:
+        weekdays: days on which it starts, Monday is 0.
+        start_minute: minutes after 00:00 of the starting day, 0 to 1439.
+        end_minute: minutes after 00:00 of the *starting* day, above start_minute; past 1440 for an overnight window.
+    """
+
+    weekdays: frozenset[int]
+    start_minute: int
+    end_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class BusyHours:
+    """When a prefix is worth keeping warm.
+
+    Attributes:
+        name: as the registry calls it.
+        timezone: IANA name.
+        windows: weekly windows; they may overlap or touch.
+        holidays: `country` or `country-subdivision` of python-holidays, None for no holidays.
+        closed: inclusive ranges of local dates on which no window starts.
+    """
+
+    name: str
+    timezone: str
+    windows: tuple[Window, ...]
+    holidays: str | None = None
+    closed: tuple[tuple[date, date], ...] = ()
+
+
+ALWAYS = BusyHours(name="always", timezone="UTC", windows=(Window(frozenset(range(7)), 0, 24 * 60),))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A half-open stretch of time [start, end), both aware UTC."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def duration(self) -> timedelta:
+        """Length of the stretch."""
+        return self.end - self.start
+
+
+# -- prices and models --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """USD per 1,000,000 tokens.
+
+    Attributes:
+        cache_write_1h: None when the model sells no 1h entry.
+    """
+
+    input: Decimal
+    output: Decimal
+    cache_read: Decimal
+    cache_write_5m: Decimal
+    cache_write_1h: Decimal | None = None
+
+    def cache_write(self, ttl: Ttl) -> Decimal:
+        """Price of writing an entry of this ttl; a 1h write without a price of its own counts double input."""
+        if ttl is Ttl.FIVE_MINUTES:
+            return self.cache_write_5m
+        return self.cache_write_1h if self.cache_write_1h is not None else 2 * self.input
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What the tokens of one model cost through one model id.
+
+    Attributes:
+        base: rates of ordinary prompts.
+        steps: `(above_tokens, rates)`, ascending; the whole request is billed at the rates of the highest step that
+            its prompt (uncached + read + written tokens) exceeds.
+        write_assumed: True when no write price is published and the input price stands in for it (Nova).
+        source: where the figures are from, with the date they were read.
+    """
+
+    base: Rates
+    steps: tuple[tuple[int, Rates], ...] = ()
+    write_assumed: bool = False
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What keepwarm must know of the model behind a prefix.
+
+    Attributes:
+        base_id: model id without geography, such as `anthropic.claude-sonnet-4-5-20250929-v1:0`.
+        min_tokens: shortest prefix that is cached; where sources disagree the larger figure.
+        ttls: lifetimes that the model sells.
+        min_max_tokens: smallest output limit that the model accepts.
+        tools_cacheable: whether a cache point may stand in the tools section.
+    """
+
+    base_id: str
+    family: Family
+    min_tokens: int
+    ttls: frozenset[Ttl]
+    prices: Prices
+    min_max_tokens: int = 1
+    tools_cacheable: bool = True
+
+
+# -- prefixes -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BusyHoursPolicy:
+    """Ping all through the busy hours."""
+
+    name: str = "busy_hours"
+
+
+@dataclass(frozen=True, slots=True)
+class IdleLimitPolicy:
+    """Ping at most `pings` times after the last touch that was not a ping, or after the opening write."""
+
+    pings: int
+    name: str = "idle_limit"
+
+
+Policy = BusyHoursPolicy | IdleLimitPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes and on whose account: one boto3 client serves one route.
+
+    Attributes:
+        profile: name of an AWS profile, None for the default credential chain.
+        role_arn: role to assume on top, None for none.
+    """
+
+    region: str
+    profile: str | None = None
+    role_arn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A registered prefix, ready to be pinged.
+
+    Attributes:
+        name: unique in the registry.
+        ping_request: keyword arguments of the boto3 call (`converse` or `invoke_model`, whose `body` is bytes) without
+            `modelId` and `requestMetadata`; holds prompt text, so it never goes into a log or a repr.
+        fingerprint: keyed digest of everything that names the cache entry; two prefixes never share one.
+        ttl: what the last cache point of the request asks for.
+        lifetime: how long an entry is taken to live; the ttl unless the registry says otherwise.
+        margin: how long before expiry the ping goes out.
+        estimated_tokens: rough size of the cached part, for plans made before the first usage is seen.
+        line: where its entry starts in the registry file.
+    """
+
+    name: str
+    model_id: str
+    route: Route
+    api: Api
+    facts: ModelFacts
+    ttl: Ttl
+    lifetime: timedelta
+    margin: timedelta
+    busy_hours: BusyHours
+    policy: Policy
+    prewarm: bool
+    fingerprint: str
+    estimated_tokens: int
+    ping_request: dict[str, object] = field(repr=False, compare=False)
+    provisioned: bool = False
+    tags: tuple[tuple[str, str], ...] = ()
+    line: int = 0
+
+
+# -- pings and the ledger -----------------------------------------------------------------------------------------
+
+
+class Verdict(StrEnum):
+    """What a ping turned out to be."""
+
+    HIT = "hit"  # read > 0, write = 0: the entry was alive, and lives on
+    PARTIAL = "partial"  # read > 0 and write > 0: a shorter entry was alive
+    REWRITE = "rewrite"  # write > 0, read = 0: it was cold, and is warm now
+    UNCACHED = "uncached"  # both 0: below the minimum, or not cached at all
+    ERROR = "error"  # Bedrock refused; nothing was billed
+    UNKNOWN = "unknown"  # sent, and no answer told what it did: counted at the high price
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that Bedrock says it billed for one request.
+
+    Attributes:
+        input_tokens: the uncached rest only; the whole prompt is input + read + write.
+        cache_write_1h_tokens: the part of cache_write_tokens written for 1h; None when the answer does not split it.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cache_write_1h_tokens: int | None = None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Everything that was sent: uncached, read and written."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+    @property
+    def verdict(self) -> Verdict:
+        """What these counters say about the cache entry."""
+        if self.cache_read_tokens and self.cache_write_tokens:
+            return Verdict.PARTIAL
+        if self.cache_read_tokens:
+            return Verdict.HIT
+        return Verdict.REWRITE if self.cache_write_tokens else Verdict.UNCACHED
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for a ping.
+
+    Attributes:
+        usage: None when neither body nor headers told any token count.
+        header_usage: the second witness, from the InvokeModel headers; None when they are absent.
+        server_latency_ms: as Bedrock measured it; None when not told.
+        request_id: AWS request id, empty when not told.
+    """
+
+    usage: Usage | None
+    header_usage: Usage | None = None
+    server_latency_ms: int | None = None
+    request_id: str = ""
+
+
+class Action(StrEnum):
+    """What a decision asks for."""
+
+    PING = "ping"  # send at `at`
+    WAIT = "wait"  # nothing to send; decide again at `at`
+    LEAVE = "leave"  # nothing to do until something changes
+
+
+class Reason(StrEnum):
+    """Why a decision was taken; closed, so that a page or an alert can name every one."""
+
+    KEEP_WARM = "keep_warm"  # ping: the entry would die in busy hours
+    BRIDGE_PAUSE = "bridge_pause"  # ping: one more before a pause that the entry can outlive
+    COLD_IN_BUSY_HOURS = "cold_in_busy_hours"  # ping: no living entry, and prewarm is on
+    RETRY = "retry"  # ping: the last attempt failed, the entry still lives
+    MANUAL = "manual"  # ping: somebody asked for it
+    OUTSIDE_BUSY_HOURS = "outside_busy_hours"
+    OUTLIVES_BUSY_HOURS = "outlives_busy_hours"
+    BACKING_OFF = "backing_off"  # cold, and the last attempts failed
+    IDLE_LIMIT = "idle_limit"
+    NO_TRAFFIC_YET = "no_traffic_yet"  # cold, and prewarm is off
+    NEVER_BUSY = "never_busy"
+    STOPPED = "stopped"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The planner's answer for one prefix at one moment.
+
+    Attributes:
+        at: aware UTC; when to ping (PING) or to decide again (WAIT); None for LEAVE.
+        warm_until: when the living entry dies if nobody touches it; None when it is cold or unknown.
+        detail: the reason's particulars in words, such as the error that stopped the prefix.
+    """
+
+    action: Action
+    at: datetime | None
+    reason: Reason
+    warm_until: datetime | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """The first half of a ledger entry, written before a ping leaves.
+
+    Attributes:
+        started_at: aware UTC, stamped before sending; the entry's life counts from here.
+        attempt: 1 for the first try of a touch, counting up with its retries.
+        high_cost_usd: what the ping costs if everything is written: the price of an orphan.
+    """
+
+    prefix: str
+    fingerprint: str
+    model_id: str
+    region: str
+    api: Api
+    ttl: Ttl
+    reason: Reason
+    attempt: int
+    started_at: datetime
+    high_cost_usd: Decimal
+    provisioned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The second half of a ledger entry, written when the answer is in.
+
+    Attributes:
+        cost_usd: what this ping cost (refresh cost); the high price for `unknown`, 0 for `error`.
+        avoidable_usd: what one organic request saves by reading this entry instead of writing it: (w - r) x tokens
+            read; 0 unless the verdict is `hit`.
+        billed_ttl: the ttl that the usage says was written; None when nothing was written or the split is not told.
+        error_code: code of the KeepwarmError, empty without one.
+        error_message: what Bedrock said, cleared of prompt text.
+    """
+
+    completed_at: datetime
+    verdict: Verdict
+    cost_usd: Decimal
+    avoidable_usd: Decimal = Decimal(0)
+    usage: Usage | None = None
+    latency_ms: int = 0
+    server_latency_ms: int | None = None
+    billed_ttl: Ttl | None = None
+    request_id: str = ""
+    error_code: str = ""
+    error_message: str = ""
+    error_hint: str = ""
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One ping in the ledger.
+
+    Attributes:
+        number: ascending in the order in which intents were written.
+        outcome: None while the ping is in flight, and for ever when the daemon died with it (an orphan).
+    """
+
+    number: int
+    intent: Intent
+    outcome: Outcome | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The outcome's verdict; `unknown` for an orphan."""
+        return self.outcome.verdict if self.outcome else Verdict.UNKNOWN
+
+    @property
+    def cost_usd(self) -> Decimal:
+        """Refresh cost; an orphan is counted at its high price."""
+        return self.outcome.cost_usd if self.outcome else self.intent.high_cost_usd
+
+
+# -- state --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a prefix is no longer pinged until its entry in the registry changes.
+
+    Attributes:
+        code: error code, or `uncached`.
+    """
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixState:
+    """What is known of one prefix; the planner's second argument.
+
+    Attributes:
+        touched_at: start of the last request known to have read or written the entry.
+        idle_pings: our pings since the last organic touch or opening write.
+        billed_ttl: the ttl of the last write whose usage told it.
+        failures: attempts without a usable answer since the last one with it.
+        uncached: `uncached` verdicts in a row.
+        retry_at: not before this moment; None when nothing holds the next ping back.
+    """
+
+    touched_at: datetime | None = None
+    idle_pings: int = 0
+    billed_ttl: Ttl | None = None
+    failures: int = 0
+    uncached: int = 0
+    retry_at: datetime | None = None
+    retry_reason: str = ""
+    stop: Stop | None = None
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
