@@ -1,0 +1,48 @@
+# Needs only Python >= 3.11 and make. Every target sets up what it uses; nothing is installed outside .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+SHELL := /bin/bash
+
+.PHONY: setup fmt lint test demo run bench image lock clean
+.DEFAULT_GOAL := demo
+
+setup: .venv/.ready
+
+.venv/.ready: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "keepwarm needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up .venv (about a minute, once) ..."
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup  ## the main job: a daemon keeps four prefixes warm on a Bedrock that runs inside it
+	@$(BIN)/keepwarm demo
+
+run: setup  ## the daemon, on config/registry.yaml
+	@$(BIN)/keepwarm run
+
+test: setup  ## every test that needs no AWS account, with the coverage gates
+	@$(BIN)/python -m pytest --cov
+	@$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100 --skip-covered
+
+PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/policies.py,keepwarm/accounting.py,keepwarm/planner.py
+
+lint: setup  ## style, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fmt: setup
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+lock: setup  ## write requirements/*.txt anew from pyproject.toml
+	@for target in run dev; do \
+	  extra=$$([ $$target = dev ] && echo "--extra test --extra check -c requirements/run.txt"); \
+	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+	    --no-emit-trusted-host --no-emit-find-links $$extra -o requirements/$$target.txt pyproject.toml; done
+
+clean:
+	@rm -rf .venv build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
