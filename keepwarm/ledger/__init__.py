@@ -1,0 +1,281 @@
+"""The ledger: every ping, written before it leaves and completed when its answer is in.
+
+It prices nothing and sums nothing up (see `accounting`); it only ever inserts. This is the one room that knows
+SQLAlchemy; nothing but `LedgerError` leaves it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, Insert, Select, create_engine, event, func, insert, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, StaticPool
+
+from keepwarm.errors import LedgerError
+from keepwarm.ledger.files import create_file, parse_url, sqlite_file
+from keepwarm.ledger.lock import Holder, hold
+from keepwarm.ledger.tables import ENTRY_COLUMNS, entry_from, intent_row, intents, outcome_row, outcomes
+from keepwarm.model import Entry, Intent, Outcome
+
+__all__ = ["Holder", "Ledger", "hold"]
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_PAGE_ROWS = 1_000
+_FINGERPRINTS_PER_QUERY = 500  # SQLite before 3.32 takes 999 parameters, and others have their limits
+
+
+class Ledger:
+    """An open ledger, safe to use from many threads at once; a context manager that closes it.
+
+    Every method raises `LedgerError` when the database does not do its part.
+    """
+
+    def __init__(self, engine: Engine, *, one_writer: bool) -> None:
+        self._engine = engine
+        # SQLite has one writer at a time, and its waiters poll: a lock hands over at once and in turn. In memory even
+        # reads share the one connection. Other databases arrange their writers themselves.
+        self._write_lock = threading.Lock() if one_writer else None
+        self._read_lock = self._write_lock if isinstance(engine.pool, StaticPool) else None
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the ledger at a SQLAlchemy URL and bring its tables up to date; a missing SQLite file is created.
+
+        Raises:
+            LedgerError: it cannot be opened or written, is not a database, or was migrated by a newer keepwarm.
+        """
+        parsed = parse_url(url)
+        path = sqlite_file(parsed)
+        if path:
+            create_file(path)
+        engine = _connect(parsed, in_memory=parsed.get_backend_name() == "sqlite" and path is None)
+        try:
+            with _told(f"cannot open the ledger {parsed.render_as_string(hide_password=True)}", hint=_OPEN_HINT):
+                _migrate(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        return cls(engine, one_writer=parsed.get_backend_name() == "sqlite")
+
+    def close(self) -> None:
+        """Close every connection; closing twice is fine."""
+        with _told("cannot close the ledger"):
+            self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def open_entry(self, intent: Intent, run_id: str) -> int:
+        """Write that a ping is about to leave; it is on disk when this returns.
+
+        Args:
+            intent: what is about to be sent.
+            run_id: names this run of this process, so that a later one can tell its orphans.
+
+        Returns:
+            The number of the entry, above every number given before.
+        """
+        return self._insert(insert(intents), intent_row(intent, run_id), "cannot write an intent to the ledger")
+
+    def close_entry(self, number: int, outcome: Outcome) -> None:
+        """Write what became of a ping; an entry is closed once, and only after it was opened."""
+        self._insert(insert(outcomes), outcome_row(number, outcome), f"cannot write the outcome of entry {number}")
+
+    def _insert(self, statement: Insert, row: Mapping[str, Any], trouble: str) -> int:
+        with _told(trouble), _held(self._write_lock), self._engine.begin() as connection:
+            return int(connection.execute(statement, row).inserted_primary_key[0])  # type: ignore[index]
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def entries(self, since: datetime | None, until: datetime | None, prefix: str | None = None) -> Iterator[Entry]:
+        """Entries that started in [since, until), by number; None leaves an end open.
+
+        They are read a page at a time between which no connection is held, so a slow reader hinders nobody; entries
+        opened after the first page are not among them.
+        """
+        wanted = [
+            *([intents.c.started_at >= since] if since else []),
+            *([intents.c.started_at < until] if until else []),
+            *([intents.c.prefix == prefix] if prefix is not None else []),
+        ]
+        # The bounds come from an index; with them each page is a plain walk along the primary key.
+        first, last = self._rows(select(func.min(intents.c.number), func.max(intents.c.number)).where(*wanted))[0]
+        if first is None:
+            return
+        page = _entries().where(*wanted, intents.c.number <= last).order_by(intents.c.number).limit(_PAGE_ROWS)
+        after = first - 1
+        while found := self._entries(page.where(intents.c.number > after)):
+            yield from found
+            after = found[-1].number
+
+    def recent(self, fingerprints: Collection[str] | None, limit_each: int = 20) -> dict[str, list[Entry]]:
+        """The last entries of each fingerprint, oldest first; fingerprints without any are left out.
+
+        Args:
+            fingerprints: whose entries; None for all there are.
+            limit_each: how many of each at most.
+        """
+        found: dict[str, list[Entry]] = defaultdict(list)
+        for chunk in [None] if fingerprints is None else _chunks(fingerprints):
+            for entry in self._entries(_last_of_each(chunk, limit_each)):
+                found[entry.intent.fingerprint].append(entry)
+        return dict(found)
+
+    def orphans(self, not_run_id: str) -> list[Entry]:
+        """Entries of other runs that have no outcome: their pings may have been billed.
+
+        A ping that another living process has in flight is among them too.
+        """
+        return self._entries(
+            _entries().where(outcomes.c.number.is_(None), intents.c.run_id != not_run_id).order_by(intents.c.number)
+        )
+
+    def latest_number(self) -> int:
+        """The highest number given so far; 0 in an empty ledger."""
+        return self._rows(select(func.max(intents.c.number)))[0][0] or 0
+
+    def entries_after(self, number: int, not_run_id: str) -> list[Entry]:
+        """Entries of other runs above a number, such as those of `keepwarm ping`.
+
+        One still in flight has no outcome: ask again from below its number to learn what became of it.
+        """
+        return self._entries(
+            _entries().where(intents.c.number > number, intents.c.run_id != not_run_id).order_by(intents.c.number)
+        )
+
+    def _entries(self, query: Select[Any]) -> list[Entry]:
+        try:
+            return [entry_from(row) for row in self._rows(query)]
+        except ValueError as error:
+            raise LedgerError(f"an entry of the ledger cannot be read: {error}", hint=_NEWER_HINT) from None
+
+    def _rows(self, query: Select[Any]) -> list[Any]:
+        with _told("cannot read the ledger"), _held(self._read_lock), self._engine.connect() as connection:
+            return list(connection.execute(query))
+
+
+# -- queries ------------------------------------------------------------------------------------------------------
+
+
+def _entries() -> Select[Any]:
+    return select(*ENTRY_COLUMNS).select_from(intents.outerjoin(outcomes))
+
+
+def _last_of_each(fingerprints: Collection[str] | None, limit_each: int) -> Select[Any]:
+    newest_first = func.row_number().over(partition_by=intents.c.fingerprint, order_by=intents.c.number.desc())
+    ranked = select(intents.c.number, newest_first.label("place"))
+    if fingerprints is not None:
+        ranked = ranked.where(intents.c.fingerprint.in_(fingerprints))
+    last = ranked.subquery()
+    return (
+        _entries()
+        .join(last, last.c.number == intents.c.number)
+        .where(last.c.place <= limit_each)
+        .order_by(intents.c.number)
+    )
+
+
+def _chunks(fingerprints: Collection[str]) -> Iterator[tuple[str, ...]]:
+    remaining = iter(dict.fromkeys(fingerprints))
+    while chunk := tuple(itertools.islice(remaining, _FINGERPRINTS_PER_QUERY)):
+        yield chunk
+
+
+# -- connecting ---------------------------------------------------------------------------------------------------
+
+_OPEN_HINT = "check KEEPWARM_LEDGER_URL, that the database is up, and that this user may write to it"
+_NEWER_HINT = "run the newer keepwarm that wrote it, or give this one another KEEPWARM_LEDGER_URL"
+_DRIVER_HINT = "install the driver that KEEPWARM_LEDGER_URL names, or correct it"
+
+
+def _connect(url: URL, *, in_memory: bool) -> Engine:
+    options: dict[str, Any] = {"hide_parameters": True}
+    if in_memory:
+        options |= {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+    elif url.get_backend_name() != "sqlite":
+        options |= {"poolclass": QueuePool, "pool_size": 10, "max_overflow": 20, "pool_pre_ping": True}
+    try:
+        engine = create_engine(url, **options)
+    except (SQLAlchemyError, ImportError) as error:
+        raise LedgerError(f"no driver for the ledger's database: {error}", hint=_DRIVER_HINT) from None
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL: an intent must outlive a power cut, or a billed ping could be missing; NORMAL would only outlive kill -9.
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    script = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:
+        if _is_current(connection, script):
+            return
+        connection.rollback()
+        if connection.dialect.name == "sqlite":
+            # Two processes may open an empty ledger at once: one migrates, the other waits and then finds it done.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if not _is_current(connection, script):
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        connection.commit()
+
+
+def _is_current(connection: Connection, script: ScriptDirectory) -> bool:
+    found = set(MigrationContext.configure(connection).get_current_heads())
+    known = {revision.revision for revision in script.walk_revisions()}
+    if found - known:
+        raise LedgerError(
+            f"the ledger was migrated by a newer keepwarm (revision {', '.join(sorted(found - known))})",
+            hint=_NEWER_HINT,
+        )
+    return found == set(script.get_heads())
+
+
+@contextmanager
+def _held(lock: threading.Lock | None) -> Iterator[None]:
+    if lock is None:
+        yield
+        return
+    with lock:
+        yield
+
+
+@contextmanager
+def _told(trouble: str, *, hint: str = "") -> Iterator[None]:
+    """Turn what SQLAlchemy raises into a `LedgerError` without its statement and parameters."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise LedgerError(f"{trouble}: {_reason(error)}", hint=hint) from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, StatementError | DBAPIError):
+        return str(error.orig)
+    return str(error)

@@ -1,0 +1,227 @@
+"""The two tables of the ledger, and the way from a row to an `Entry` and back.
+
+It connects to nothing. Both tables are insert-only: an intent is written before a ping leaves, its outcome when the
+answer is in, and no row is ever changed or deleted by keepwarm. What the tables look like in a database is decided by
+`migrations`; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.mysql import DATETIME as MYSQL_DATETIME
+from sqlalchemy.types import TypeDecorator
+
+from keepwarm.model import Api, Entry, Intent, Outcome, Reason, Ttl, Usage, Verdict
+
+
+class Money(TypeDecorator[Decimal]):
+    """Exact USD as a plain decimal string; databases that turn decimals into binary floats never see a number."""
+
+    impl = String(64)
+    cache_ok = True
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:  # noqa: ARG002 SQLAlchemy's
+        """Write without exponent, so that people and other programs read the same figure."""
+        if value is None:
+            return None
+        if not value.is_finite():
+            raise ValueError(f"{value} is not an amount of money")
+        return format(value, "f")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Decimal | None:  # noqa: ARG002 SQLAlchemy's
+        """Read back to the last digit."""
+        return None if value is None else Decimal(value)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment with microseconds, UTC in the database and aware UTC in the program."""
+
+    # MySQL drops the fraction unless told; its type is named here and asks for no driver.
+    impl = DateTime(timezone=True).with_variant(MYSQL_DATETIME(fsp=6), "mysql", "mariadb")
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive datetime: nobody could say which moment it means."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime names no moment")
+        moment = value.astimezone(UTC)
+        return moment if dialect.name == "postgresql" else moment.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Give back aware UTC, whatever the database knows of zones."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# SQLite counts rows only in a column whose type is exactly INTEGER.
+Number = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("run_id", String(64), nullable=False),
+    Column("prefix", String(255), nullable=False),
+    Column("fingerprint", String(128), nullable=False),
+    Column("model_id", String(2048), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("api", String(32), nullable=False),
+    Column("ttl", String(8), nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("high_cost_usd", Money, nullable=False),
+    Column("provisioned", Boolean, nullable=False),
+    Index(None, "fingerprint", "number"),
+    Index(None, "started_at"),
+    Index(None, "prefix", "started_at"),
+    sqlite_autoincrement=True,
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("number", Number, ForeignKey(intents.c.number), primary_key=True, autoincrement=False),
+    Column("completed_at", UtcDateTime, nullable=False),
+    Column("verdict", String(32), nullable=False),
+    Column("cost_usd", Money, nullable=False),
+    Column("avoidable_usd", Money, nullable=False),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cache_read_tokens", Integer),
+    Column("cache_write_tokens", Integer),
+    Column("cache_write_1h_tokens", Integer),
+    Column("latency_ms", Integer, nullable=False),
+    Column("server_latency_ms", Integer),
+    Column("billed_ttl", String(8)),
+    Column("request_id", String(255), nullable=False),
+    Column("error_code", String(64), nullable=False),
+    Column("error_message", Text, nullable=False),
+    Column("error_hint", Text, nullable=False),
+    Column("retryable", Boolean, nullable=False),
+)
+
+# Both tables have a number; an entry's columns carry the intent's, and tell an orphan by the outcome's moment.
+ENTRY_COLUMNS = (*intents.c, *(column for column in outcomes.c if column.name != "number"))
+
+
+def intent_row(intent: Intent, run_id: str) -> dict[str, Any]:
+    """The columns of an intent; the database gives the number."""
+    return {
+        "run_id": run_id,
+        "prefix": intent.prefix,
+        "fingerprint": intent.fingerprint,
+        "model_id": intent.model_id,
+        "region": intent.region,
+        "api": intent.api.value,
+        "ttl": intent.ttl.value,
+        "reason": intent.reason.value,
+        "attempt": intent.attempt,
+        "started_at": intent.started_at,
+        "high_cost_usd": intent.high_cost_usd,
+        "provisioned": intent.provisioned,
+    }
+
+
+def outcome_row(number: int, outcome: Outcome) -> dict[str, Any]:
+    """The columns of an outcome; without usage its five columns stay NULL, which is not the same as 0 tokens."""
+    usage = outcome.usage
+    return {
+        "number": number,
+        "completed_at": outcome.completed_at,
+        "verdict": outcome.verdict.value,
+        "cost_usd": outcome.cost_usd,
+        "avoidable_usd": outcome.avoidable_usd,
+        "input_tokens": usage.input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        "cache_read_tokens": usage.cache_read_tokens if usage else None,
+        "cache_write_tokens": usage.cache_write_tokens if usage else None,
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens if usage else None,
+        "latency_ms": outcome.latency_ms,
+        "server_latency_ms": outcome.server_latency_ms,
+        "billed_ttl": outcome.billed_ttl.value if outcome.billed_ttl else None,
+        "request_id": outcome.request_id,
+        "error_code": outcome.error_code,
+        "error_message": outcome.error_message,
+        "error_hint": outcome.error_hint,
+        "retryable": outcome.retryable,
+    }
+
+
+def entry_from(row: Row[Any]) -> Entry:
+    """An entry from a row of `ENTRY_COLUMNS`.
+
+    Raises:
+        ValueError: a word in it (verdict, reason, api, ttl) is not known to this version.
+    """
+    intent = Intent(
+        prefix=row.prefix,
+        fingerprint=row.fingerprint,
+        model_id=row.model_id,
+        region=row.region,
+        api=Api(row.api),
+        ttl=Ttl(row.ttl),
+        reason=Reason(row.reason),
+        attempt=row.attempt,
+        started_at=row.started_at,
+        high_cost_usd=row.high_cost_usd,
+        provisioned=row.provisioned,
+    )
+    return Entry(number=row.number, intent=intent, outcome=_outcome_from(row) if row.completed_at else None)
+
+
+def _outcome_from(row: Row[Any]) -> Outcome:
+    return Outcome(
+        completed_at=row.completed_at,
+        verdict=Verdict(row.verdict),
+        cost_usd=row.cost_usd,
+        avoidable_usd=row.avoidable_usd,
+        usage=_usage_from(row) if row.input_tokens is not None else None,
+        latency_ms=row.latency_ms,
+        server_latency_ms=row.server_latency_ms,
+        billed_ttl=Ttl(row.billed_ttl) if row.billed_ttl else None,
+        request_id=row.request_id,
+        error_code=row.error_code,
+        error_message=row.error_message,
+        error_hint=row.error_hint,
+        retryable=row.retryable,
+    )
+
+
+def _usage_from(row: Row[Any]) -> Usage:
+    return Usage(
+        input_tokens=row.input_tokens,
+        output_tokens=row.output_tokens,
+        cache_read_tokens=row.cache_read_tokens,
+        cache_write_tokens=row.cache_write_tokens,
+        cache_write_1h_tokens=row.cache_write_1h_tokens,
+    )
