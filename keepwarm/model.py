@@ -310,6 +310,7 @@ class Reason(StrEnum):
     MANUAL = "manual"  # ping: somebody asked for it
     OUTSIDE_BUSY_HOURS = "outside_busy_hours"
     OUTLIVES_BUSY_HOURS = "outlives_busy_hours"
+    CLOSING_SOON = "closing_soon"  # cold, and the busy hours end before a write could be of use
     BACKING_OFF = "backing_off"  # cold, and the last attempts failed
     IDLE_LIMIT = "idle_limit"
     NO_TRAFFIC_YET = "no_traffic_yet"  # cold, and prewarm is off

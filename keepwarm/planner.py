@@ -1,0 +1,198 @@
+"""Decides when a prefix is pinged next, and what a finished ping changes in what is known of it.
+
+It does not send, wait, log or read a clock: the daemon, `plan`, and simulated weeks in tests all call the same two
+pure functions, `decide` and `absorb`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from keepwarm import busyhours, policies
+from keepwarm.model import (
+    Action,
+    Decision,
+    Entry,
+    Outcome,
+    Prefix,
+    PrefixState,
+    Reason,
+    Span,
+    Stop,
+    Ttl,
+    Verdict,
+)
+
+# An `uncached` ping costs the full input price and warms nothing; caching "does not guarantee a hit" (Bedrock user
+# guide, read 2026-11-22), so one of them is forgiven.
+UNCACHED_LIMIT = 2
+
+_TOUCHING = frozenset({Verdict.HIT, Verdict.PARTIAL, Verdict.REWRITE})
+
+# Ping this share of the margin early, differently for each prefix, so that prefixes that fall due together spread.
+_SPREAD = 0.5
+
+# A touch from further in the future than this means that the clock was set back: when the entry dies is not known.
+_CLOCK_TOLERANCE = timedelta(seconds=10)
+
+# The pause after the first failure, as a share of the margin; it doubles with each further one.
+_FIRST_PAUSE = 0.25
+
+
+def decide(prefix: Prefix, state: PrefixState, now: datetime) -> Decision:
+    """When to ping this prefix next, and why; pure.
+
+    Args:
+        now: aware; a decision to ping at or before `now` means: send at once.
+    """
+    if state.stop:
+        return Decision(Action.LEAVE, None, Reason.STOPPED, detail=f"{state.stop.code}: {state.stop.message}")
+    if state.touched_at and state.touched_at > now + _CLOCK_TOLERANCE:
+        state = replace(state, touched_at=None)
+    window = busyhours.span_at(prefix.busy_hours, now)
+    expiry = expiry_of(prefix, state)
+    warm_until = expiry if expiry and expiry > now else None
+    if window is None:
+        return _wait_for_opening(prefix, now, warm_until, Reason.OUTSIDE_BUSY_HOURS)
+    if warm_until is None:
+        return _decide_cold(prefix, state, now, window)
+    return _decide_warm(prefix, state, now, window, warm_until)
+
+
+def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> PrefixState:
+    """What is known after a ping has ended, well or badly; pure.
+
+    Replaying a prefix's ledger entries through this function gives its state back after a restart.
+
+    Args:
+        entry: a completed entry, or an orphan. An orphan counts as a touch: the daemon died between sending and
+            reading, and pinging the same slot again would more often pay twice than save the entry.
+        jitter: in [0, 1), spreads the pause after a failure (full jitter).
+    """
+    outcome = entry.outcome
+    if outcome is None or outcome.verdict in _TOUCHING:
+        opening = entry.intent.reason is Reason.COLD_IN_BUSY_HOURS
+        return PrefixState(
+            touched_at=entry.intent.started_at,
+            idle_pings=0 if opening else state.idle_pings + 1,
+            billed_ttl=(outcome and outcome.billed_ttl) or state.billed_ttl,
+        )
+    if outcome.verdict is Verdict.UNCACHED:
+        return _absorb_uncached(prefix, state, entry, outcome)
+    if outcome.verdict is Verdict.ERROR and not outcome.retryable:
+        return replace(state, stop=Stop(outcome.error_code, outcome.error_message, outcome.error_hint))
+    return hold_back(prefix, state, outcome.completed_at, outcome.error_code, jitter)
+
+
+def hold_back(prefix: Prefix, state: PrefixState, failed_at: datetime, code: str, jitter: float) -> PrefixState:
+    """One more failure: the next attempt waits, exponentially longer and jittered, at most one ping period."""
+    cap = ping_period(prefix, state)
+    pause = min(cap, margin_of(prefix, state) * _FIRST_PAUSE * 2 ** min(state.failures, 16))
+    retry_at = failed_at + pause * max(jitter, 0.1)
+    return replace(state, failures=state.failures + 1, retry_at=retry_at, retry_reason=code)
+
+
+def lifetime_of(prefix: Prefix, state: PrefixState) -> timedelta:
+    """How long an entry lives: the registered lifetime, scaled to the ttl that was really billed."""
+    if state.billed_ttl is None or state.billed_ttl is prefix.ttl:
+        return prefix.lifetime
+    return prefix.lifetime * (state.billed_ttl.duration / prefix.ttl.duration)
+
+
+def margin_of(prefix: Prefix, state: PrefixState) -> timedelta:
+    """How long before expiry the ping goes out; scaled like the lifetime."""
+    if state.billed_ttl is None or state.billed_ttl is prefix.ttl:
+        return prefix.margin
+    return prefix.margin * (state.billed_ttl.duration / prefix.ttl.duration)
+
+
+def ping_period(prefix: Prefix, state: PrefixState) -> timedelta:
+    """The longest time between two pings of a living entry."""
+    return lifetime_of(prefix, state) - margin_of(prefix, state)
+
+
+def expiry_of(prefix: Prefix, state: PrefixState) -> datetime | None:
+    """When the entry dies if nobody touches it; counted from the start of the last touch, None if none is known."""
+    return state.touched_at + lifetime_of(prefix, state) if state.touched_at else None
+
+
+def default_margin(ttl: Ttl, lifetime: timedelta) -> timedelta:
+    """40 s of a 5m entry, 5 min of a 1h one, and the same share of any other lifetime."""
+    share = timedelta(seconds=40) if ttl is Ttl.FIVE_MINUTES else timedelta(minutes=5)
+    return lifetime * (share / ttl.duration)
+
+
+def _decide_cold(prefix: Prefix, state: PrefixState, now: datetime, window: Span) -> Decision:
+    if not prefix.prewarm:
+        return Decision(Action.LEAVE, None, Reason.NO_TRAFFIC_YET)
+    if window.end - now < min(margin_of(prefix, state), window.duration / 2):
+        return _wait_for_opening(prefix, now, None, Reason.CLOSING_SOON)
+    if not policies.wants_write(prefix.policy, state, window):
+        return _wait_for_opening(prefix, now, None, Reason.IDLE_LIMIT)
+    if state.retry_at and state.retry_at > now:
+        return Decision(Action.WAIT, state.retry_at, Reason.BACKING_OFF, detail=_failures(state))
+    return Decision(Action.PING, now, Reason.COLD_IN_BUSY_HOURS)
+
+
+def _decide_warm(prefix: Prefix, state: PrefixState, now: datetime, window: Span, warm_until: datetime) -> Decision:
+    if not policies.wants_ping(prefix.policy, state):
+        return _wait_for_opening(prefix, now, warm_until, Reason.IDLE_LIMIT)
+    due = warm_until - margin_of(prefix, state) * (1 + _SPREAD * _spread(prefix, state))
+    reason = Reason.KEEP_WARM
+    if warm_until >= window.end:
+        due, reason = _last_chance(prefix, state, window, due), Reason.BRIDGE_PAUSE
+        if not _bridges(prefix, state, window, warm_until, due):
+            return _wait_for_opening(prefix, now, warm_until, Reason.OUTLIVES_BUSY_HOURS)
+    if state.retry_at and state.retry_at > due:
+        # A retry that would come too late is a new decision after the entry's death, taken when it is there.
+        if state.retry_at >= min(warm_until, window.end):
+            return Decision(Action.WAIT, state.retry_at, Reason.BACKING_OFF, warm_until, _failures(state))
+        due, reason = state.retry_at, Reason.RETRY
+    return Decision(Action.PING, max(due, now), reason, warm_until, _failures(state) if state.failures else "")
+
+
+def _last_chance(prefix: Prefix, state: PrefixState, window: Span, due: datetime) -> datetime:
+    """The due time, but in the busy hours: a ping after their end is never sent."""
+    return min(due, window.end - margin_of(prefix, state) * (1 - _SPREAD * _spread(prefix, state)))
+
+
+def _bridges(prefix: Prefix, state: PrefixState, window: Span, warm_until: datetime, due: datetime) -> bool:
+    """Whether one more ping carries the entry over a pause that would otherwise cost a write."""
+    after = busyhours.next_span(prefix.busy_hours, window.end)
+    if after is None or warm_until > after.start:
+        return False
+    return due + lifetime_of(prefix, state) > after.start
+
+
+def _wait_for_opening(prefix: Prefix, now: datetime, warm_until: datetime | None, reason: Reason) -> Decision:
+    following = busyhours.next_span(prefix.busy_hours, now)
+    if following is None:
+        return Decision(Action.LEAVE, None, Reason.NEVER_BUSY, warm_until)
+    return Decision(Action.WAIT, following.start, reason, warm_until)
+
+
+def _absorb_uncached(prefix: Prefix, state: PrefixState, entry: Entry, outcome: Outcome) -> PrefixState:
+    count = state.uncached + 1
+    if count < UNCACHED_LIMIT:
+        retry_at = entry.intent.started_at + ping_period(prefix, state)
+        return replace(state, uncached=count, failures=0, retry_at=retry_at, retry_reason=Verdict.UNCACHED.value)
+    tokens = outcome.usage.prompt_tokens if outcome.usage else 0
+    message = (
+        f"{count} pings in a row were neither read nor written; the prompt has {tokens} tokens, "
+        f"and {prefix.facts.base_id} caches from {prefix.facts.min_tokens} on"
+    )
+    hint = "make the prefix longer, or remove it from the registry"
+    return replace(state, uncached=count, retry_at=None, stop=Stop(Verdict.UNCACHED.value, message, hint))
+
+
+def _failures(state: PrefixState) -> str:
+    attempts = "attempt" if state.failures == 1 else "attempts"
+    return f"{state.failures} failed {attempts}, last {state.retry_reason}" if state.failures else state.retry_reason
+
+
+def _spread(prefix: Prefix, state: PrefixState) -> float:
+    """A number in [0, 1) that differs from prefix to prefix and touch to touch, and is the same after a restart."""
+    seed = f"{prefix.fingerprint}{state.touched_at}".encode()
+    return int.from_bytes(hashlib.blake2b(seed, digest_size=4).digest()) / 2**32

@@ -1,0 +1,30 @@
+"""The policies: whether one more ping is wanted inside busy hours, given what is known of a prefix.
+
+They know no clock and no prices; busy hours, lifetimes and failures are the planner's. Each is a plain function of
+the state, chosen by the type of the policy value.
+"""
+
+from __future__ import annotations
+
+from keepwarm.model import BusyHoursPolicy, IdleLimitPolicy, Policy, PrefixState, Span
+
+
+def wants_ping(policy: Policy, state: PrefixState) -> bool:
+    """Whether the living entry should be kept alive once more."""
+    match policy:
+        case BusyHoursPolicy():
+            return True
+        case IdleLimitPolicy(pings=limit):
+            return state.idle_pings < limit
+
+
+def wants_write(policy: Policy, state: PrefixState, window: Span) -> bool:
+    """Whether a cold entry should be written inside this busy window by ourselves (the prefix has `prewarm` on).
+
+    An idle limit lets an entry die on purpose, so it writes only at the opening: when nothing was touched since.
+    """
+    match policy:
+        case BusyHoursPolicy():
+            return True
+        case IdleLimitPolicy():
+            return state.touched_at is None or state.touched_at < window.start
