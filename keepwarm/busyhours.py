@@ -90,7 +90,7 @@ def check_holidays(code: str) -> None:
     if dash and not subdivisions:
         raise ValueError(f'"{code}": {country} has no holidays by subdivision; write "{country}"')
     if dash and subdivision not in subdivisions:
-        near = _nearest(subdivision, [f"{country}-{name}" for name in subdivisions], prefix=f"{country}-")
+        near = _nearest(subdivision, subdivisions, prefix=f"{country}-")
         raise ValueError(f'"{code}": {country} has no subdivision "{subdivision}"; allowed are {near}')
 
 
@@ -161,8 +161,9 @@ def spans(hours: BusyHours, since: datetime, until: datetime) -> Iterator[Span]:
     for span in _merged(_days(hours, since.date() - _REACH, until.date() + _REACH)):
         if span.start >= until:
             return
-        if span.end > since:
-            yield Span(max(span.start, since), min(span.end, until))
+        cut = Span(max(span.start, since), min(span.end, until))
+        if cut.start < cut.end:
+            yield cut
 
 
 _start_of = attrgetter("start")
@@ -264,9 +265,9 @@ def _calendar(code: str, year: int) -> frozenset[date]:
 
 
 def _nearest(name: str, allowed: Iterable[str], *, prefix: str = "") -> str:
-    """The five likeliest of the allowed codes in words, or simply the first when none resembles the name."""
-    by_folded = {code.casefold(): code for code in sorted(allowed)}
-    close = get_close_matches((prefix + name).casefold(), by_folded, n=5, cutoff=0.6)
+    """The five likeliest of the allowed names in words, or simply the first ones when none resembles it."""
+    by_folded = {code.casefold(): prefix + code for code in sorted(allowed)}
+    close = get_close_matches(name.casefold(), by_folded, n=5, cutoff=0.5)
     shown = [by_folded[folded] for folded in close] or list(by_folded.values())[:5]
     more = len(by_folded) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
