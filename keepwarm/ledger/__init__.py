@@ -6,13 +6,11 @@ SQLAlchemy; nothing but `LedgerError` leaves it.
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
 import threading
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +22,7 @@ from sqlalchemy import URL, Connection, Engine, Insert, Select, create_engine, e
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, StaticPool
 
+from keepwarm.clock import sleep
 from keepwarm.errors import LedgerError
 from keepwarm.ledger.files import create_file, parse_url, sqlite_file
 from keepwarm.ledger.lock import Holder, hold
@@ -34,7 +33,6 @@ __all__ = ["Holder", "Ledger", "hold"]
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _PAGE_ROWS = 1_000
-_FINGERPRINTS_PER_QUERY = 500  # SQLite before 3.32 takes 999 parameters, and others have their limits
 
 
 class Ledger:
@@ -133,11 +131,16 @@ class Ledger:
             fingerprints: whose entries; None for all there are.
             limit_each: how many of each at most.
         """
-        found: dict[str, list[Entry]] = defaultdict(list)
-        for chunk in [None] if fingerprints is None else _chunks(fingerprints):
-            for entry in self._entries(_last_of_each(chunk, limit_each)):
-                found[entry.intent.fingerprint].append(entry)
-        return dict(found)
+        # One short walk along an index per fingerprint: unlike a window function over them all, it costs the same
+        # however long the ledger has grown.
+        if fingerprints is None:
+            fingerprints = [row.fingerprint for row in self._rows(select(intents.c.fingerprint).distinct())]
+        last = _entries().order_by(intents.c.number.desc()).limit(limit_each)
+        found = {
+            fingerprint: self._entries(last.where(intents.c.fingerprint == fingerprint))[::-1]
+            for fingerprint in fingerprints
+        }
+        return {fingerprint: entries for fingerprint, entries in found.items() if entries}
 
     def orphans(self, not_run_id: str) -> list[Entry]:
         """Entries of other runs that have no outcome: their pings may have been billed.
@@ -179,31 +182,15 @@ def _entries() -> Select[Any]:
     return select(*ENTRY_COLUMNS).select_from(intents.outerjoin(outcomes))
 
 
-def _last_of_each(fingerprints: Collection[str] | None, limit_each: int) -> Select[Any]:
-    newest_first = func.row_number().over(partition_by=intents.c.fingerprint, order_by=intents.c.number.desc())
-    ranked = select(intents.c.number, newest_first.label("place"))
-    if fingerprints is not None:
-        ranked = ranked.where(intents.c.fingerprint.in_(fingerprints))
-    last = ranked.subquery()
-    return (
-        _entries()
-        .join(last, last.c.number == intents.c.number)
-        .where(last.c.place <= limit_each)
-        .order_by(intents.c.number)
-    )
-
-
-def _chunks(fingerprints: Collection[str]) -> Iterator[tuple[str, ...]]:
-    remaining = iter(dict.fromkeys(fingerprints))
-    while chunk := tuple(itertools.islice(remaining, _FINGERPRINTS_PER_QUERY)):
-        yield chunk
-
-
 # -- connecting ---------------------------------------------------------------------------------------------------
 
 _OPEN_HINT = "check KEEPWARM_LEDGER_URL, that the database is up, and that this user may write to it"
 _NEWER_HINT = "run the newer keepwarm that wrote it, or give this one another KEEPWARM_LEDGER_URL"
 _DRIVER_HINT = "install the driver that KEEPWARM_LEDGER_URL names, or correct it"
+
+
+_BUSY_TIMEOUT = timedelta(seconds=30)
+_WAL_PAUSE = timedelta(milliseconds=20)
 
 
 def _connect(url: URL, *, in_memory: bool) -> Engine:
@@ -222,11 +209,26 @@ def _connect(url: URL, *, in_memory: bool) -> Engine:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    connection.execute("PRAGMA busy_timeout = 30000")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT // timedelta(milliseconds=1)}")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(connection)
     # FULL: an intent must outlive a power cut, or a billed ping could be missing; NORMAL would only outlive kill -9.
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # The first switch of a new file needs it alone, and SQLite does not wait for that as it waits for locks elsewhere:
+    # two processes that open an empty ledger at once would see one of them fail.
+    for _ in range(_BUSY_TIMEOUT // _WAL_PAUSE):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            sleep(_WAL_PAUSE)
+        else:
+            return
+    raise sqlite3.OperationalError("another process keeps the new database to itself")
 
 
 def _migrate(engine: Engine) -> None:
