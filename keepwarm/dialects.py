@@ -17,6 +17,8 @@ Body = Mapping[str, Any]
 
 MAX_CACHE_POINTS = 4
 
+_SAMPLING = frozenset({"max_tokens", "stop_sequences", "temperature", "top_k", "top_p"})
+
 
 class Dialect(StrEnum):
     """How a request is written."""
@@ -62,12 +64,15 @@ class Reading:
     Attributes:
         blocks: tools, then system, then messages.
         output_format: structured output schema, which counts for every section.
-        message_settings: tool choice, thinking and effort, which count for the messages only.
+        system_settings: the speed toggle, which counts for system and messages.
+        message_settings: tool choice, thinking, effort, betas and whatever else may count, for the messages only;
+            not the sampling.
     """
 
     dialect: Dialect
     blocks: tuple[Block, ...]
     output_format: Any
+    system_settings: Mapping[str, Any]
     message_settings: Mapping[str, Any]
 
     @property
@@ -92,7 +97,13 @@ def read(dialect: Dialect, body: Body) -> Reading:
     if not isinstance(body, Mapping):
         raise DialectError("", "must be a JSON object")
     blocks = tuple(_merge_markers(_READERS[dialect](body)))
-    return Reading(dialect, blocks, _output_format(dialect, body), _message_settings(dialect, body))
+    return Reading(
+        dialect=dialect,
+        blocks=blocks,
+        output_format=_output_format(dialect, body),
+        system_settings=_system_settings(dialect, body),
+        message_settings=_message_settings(dialect, body),
+    )
 
 
 def thinking_of(dialect: Dialect, body: Body) -> Mapping[str, Any]:
@@ -188,19 +199,25 @@ def _merge_markers(blocks: Iterator[Block]) -> Iterator[Block]:
                 yield held
             held = block
             continue
-        key = f"{block.section.value}[{block.index}]"
-        if held is None:
-            raise DialectError(key, "a cache point needs a block before it")
+        if held is None or _container(held) != _container(block):
+            raise DialectError(_converse_key(block), "a cache point cannot stand first in its section or message")
         if held.marker:
-            raise DialectError(key, "two cache points follow the same block")
-        if (held.section, held.section is Section.MESSAGES and held.index) != (
-            block.section,
-            block.section is Section.MESSAGES and block.index,
-        ):
-            raise DialectError(key, "a cache point cannot stand first in its section or message")
+            raise DialectError(_converse_key(block), "two cache points follow the same block")
         held = Block(held.section, block.index, block.part, held.role, held.content, block.marker)
     if held:
         yield held
+
+
+def _container(block: Block) -> tuple[Section, int]:
+    """The list in which a block stands: its section, or its message."""
+    return block.section, block.index if block.section is Section.MESSAGES else 0
+
+
+def _converse_key(block: Block) -> str:
+    if block.section is Section.MESSAGES:
+        return f"messages[{block.index}].content[{block.part}].cachePoint"
+    place = "toolConfig.tools" if block.section is Section.TOOLS else "system"
+    return f"{place}[{block.index}].cachePoint"
 
 
 # -- settings that count for the cache ----------------------------------------------------------------------------
@@ -212,12 +229,18 @@ def _output_format(dialect: Dialect, body: Body) -> Any:
     return _object(body, "output_config").get("format")
 
 
+def _system_settings(dialect: Dialect, body: Body) -> dict[str, Any]:
+    holder = body if dialect is Dialect.ANTHROPIC else _object(body, "additionalModelRequestFields")
+    return {"speed": holder["speed"]} if holder.get("speed") is not None else {}
+
+
 def _message_settings(dialect: Dialect, body: Body) -> dict[str, Any]:
     if dialect is Dialect.ANTHROPIC:
         found = {
             "tool_choice": body.get("tool_choice"),
             "thinking": body.get("thinking"),
             "effort": _object(body, "output_config").get("effort"),
+            "betas": body.get("anthropic_beta"),
         }
     else:
         extra = _object(body, "additionalModelRequestFields")
@@ -225,7 +248,7 @@ def _message_settings(dialect: Dialect, body: Body) -> dict[str, Any]:
             "tool_choice": _object(body, "toolConfig").get("toolChoice"),
             "thinking": extra.get("thinking"),
             "effort": _object(body, "outputConfig").get("effort"),
-            "extra": {name: value for name, value in extra.items() if name != "thinking"} or None,
+            "extra": {name: extra[name] for name in extra.keys() - _SAMPLING - {"thinking", "speed"}} or None,
         }
     return {name: value for name, value in found.items() if value is not None}
 

@@ -2,8 +2,9 @@
 
 It does not parse requests (see `dialects`) and keeps nothing. Digests are HMACs under a key of the installation, so
 that a leaked ledger cannot be searched for known prompts. What counts is the invalidation table of the Anthropic
-prompt caching page, read 2026-11-22: tools count for everything, system for itself and the messages, tool choice,
-thinking, effort and the presence of images for the messages only, an output schema (on Bedrock) for everything.
+prompt caching page, read 2026-11-22: tools count for everything; system, citations and speed for system and messages;
+tool choice, thinking, effort and the presence of images for the messages only; an output schema (on Bedrock) for
+everything.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from keepwarm.dialects import Reading
 from keepwarm.model import Section, Ttl
 
 # Inside these keys the order of JSON keys is part of what the model is shown; elsewhere it is not.
-_ORDERED_INSIDE = frozenset({"input_schema", "inputSchema", "input", "json"})
+_ORDERED_INSIDE = frozenset({"input_schema", "inputSchema", "input", "json", "schema"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,33 @@ def _positions(reading: Reading, key: bytes) -> Iterator[Position]:
 def _seeds(reading: Reading) -> dict[Section, str]:
     """What counts from a section on besides its blocks; the schema enters with whichever section comes first."""
     schema = canonical(reading.output_format) if reading.output_format is not None else ""
-    settings = dict(reading.message_settings)
-    settings["images"] = any(_has_image(block.content) for block in reading.blocks)
-    return {Section.TOOLS: schema, Section.SYSTEM: schema, Section.MESSAGES: schema + canonical(settings)}
+    parts = [part for block in reading.blocks for part in _parts(block.content)]
+    from_system = {"citations": any(map(_cites, parts))} | dict(reading.system_settings)
+    from_messages = {"images": any(map(_is_image, parts))} | dict(reading.message_settings)
+    system = schema + canonical(from_system)
+    return {Section.TOOLS: schema, Section.SYSTEM: system, Section.MESSAGES: system + canonical(from_messages)}
 
 
-def _has_image(content: Any) -> bool:
-    return isinstance(content, Mapping) and (content.get("type") == "image" or "image" in content)
+def _parts(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A block, and the blocks inside it when it is a tool result."""
+    yield content
+    result = content.get("toolResult", content)
+    inside = result.get("content") if isinstance(result, Mapping) else None
+    if isinstance(inside, list):
+        yield from (part for part in inside if isinstance(part, Mapping))
+
+
+def _is_image(part: Mapping[str, Any]) -> bool:
+    return part.get("type") == "image" or "image" in part
+
+
+def _cites(part: Mapping[str, Any]) -> bool:
+    """Whether a document or search result asks for citations; the citations of an answer are a list."""
+    for holder in (part, part.get("document"), part.get("searchResult")):
+        citations = holder.get("citations") if isinstance(holder, Mapping) else None
+        if isinstance(citations, Mapping) and citations.get("enabled"):
+            return True
+    return False
 
 
 def canonical(value: Any) -> str:
@@ -105,4 +126,3 @@ def _binary(value: Any) -> str:
 
 def _mac(key: bytes, chain: str, text: str) -> str:
     return hmac.digest(key, f"{chain}\n{text}".encode("utf-8", "surrogatepass"), "sha256")[:16].hex()
-

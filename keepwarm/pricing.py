@@ -49,12 +49,18 @@ class Catalog:
     models: Mapping[str, Mapping[str, ModelFacts]]
 
     def find(self, model_id: str, region: str) -> ModelFacts | None:
-        """The facts that fit a model id in a region; None when the model or the price of its place is not known."""
+        """The facts that fit a model id in a region; None when the model or the price of its place is not known.
+
+        GovCloud costs a fifth more than elsewhere, so there the geography and the region stand in for each other, and
+        the plain price for neither.
+        """
         name = parse_model_id(model_id)
         places = self.models.get(name.base_id, {})
+        if name.geography == "us-gov":
+            return places.get("us-gov") or places.get(region)
         if name.geography:
             return places.get(name.geography)
-        return places.get(region) or places.get("")
+        return places.get(region) or places.get("us-gov" if region.startswith("us-gov-") else "")
 
 
 def parse_model_id(model_id: str) -> ModelName:
@@ -102,9 +108,12 @@ def parse_prices(row: Any, key: str, source: str) -> Prices:
     """
     base = parse_rates(row, key)
     steps = []
-    for index, step in enumerate(row.get("steps", ())):
+    found = row.get("steps", [])
+    if not isinstance(found, list):
+        raise CatalogError(f"{key}.steps", "must be a list of prices, each with above_tokens")
+    for index, step in enumerate(found):
         rates = parse_rates(step, f"{key}.steps[{index}]")
-        if not isinstance(step.get("above_tokens"), int):
+        if type(step.get("above_tokens")) is not int:
             raise CatalogError(f"{key}.steps[{index}].above_tokens", "must be a whole number of tokens")
         steps.append((step["above_tokens"], rates))
     return Prices(
@@ -155,15 +164,18 @@ def avoided_write_usd(prices: Prices, tokens: int, ttl: Ttl) -> Decimal:
 
 
 def billed_ttl(usage: Usage) -> Ttl | None:
-    """The ttl that the usage says was written; None when nothing was written or the answer does not split it."""
+    """The ttl that the usage says was written; None when nothing was written or the answer does not split it.
+
+    Of a request with both ttls it is 5m: the longer one comes first, and the last cache point is the one kept warm.
+    """
     if not usage.cache_write_tokens or usage.cache_write_1h_tokens is None:
         return None
-    return Ttl.ONE_HOUR if usage.cache_write_1h_tokens else Ttl.FIVE_MINUTES
+    return Ttl.ONE_HOUR if usage.cache_write_1h_tokens >= usage.cache_write_tokens else Ttl.FIVE_MINUTES
 
 
 def _parse_model(base_id: str, row: Any, data: Mapping[str, Any]) -> dict[str, ModelFacts]:
     key = f"models.{base_id}"
-    about = data.get("_about", {})
+    about = data["_about"] if isinstance(data.get("_about"), Mapping) else {}
     source = f"{about.get('prices_from', 'catalog')}, read {about.get('read_on', 'on an unknown day')}"
     if not isinstance(row, Mapping) or not isinstance(row.get("prices"), Mapping):
         raise CatalogError(key, "must have family, min_tokens, ttls and prices")
