@@ -1,0 +1,409 @@
+"""What the pings of a stretch of time cost and what they saved, from ledger entries to a report.
+
+It reads no ledger and no registry, knows no clock and rounds no money. Without a traffic signal nobody can say how
+many organic requests found the entry that a ping kept alive, so savings are bounds: at least none, at most one avoided
+write per hit ping. The shape of the JSON is a promise to the programs that read `keepwarm report --format json`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from fractions import Fraction
+from math import ceil
+from typing import NamedTuple
+
+from keepwarm.model import Entry, Outcome, Span, Usage, Verdict
+
+NO_TRAFFIC_SIGNAL = "no traffic signal: low 0, high one avoided write per hit ping"
+
+_ZERO = Decimal(0)
+_TOUCHING = frozenset({Verdict.HIT, Verdict.PARTIAL, Verdict.REWRITE})
+_COLD = frozenset({Verdict.REWRITE, Verdict.UNCACHED})
+# Far more digits than any sum of prices needs; should one ever need more, it fails rather than round.
+_EXACT = Context(prec=10_000, traps=[Inexact, InvalidOperation, Overflow, DivisionByZero])
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Between which two amounts of USD the truth lies."""
+
+    low: Decimal
+    high: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Nearest-rank percentiles of ping latencies in milliseconds; None without a ping."""
+
+    p50: int | None
+    p95: int | None
+
+
+class Tokens(NamedTuple):
+    """Tokens that Bedrock billed for the pings: read from and written to the cache, uncached input, output."""
+
+    read: int
+    written: int
+    input: int
+    output: int
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The pings of one prefix, or of all, in the stretch of time of the report.
+
+    Attributes:
+        name: of the prefix; empty in the total.
+        pings: how many by verdict; every verdict is there.
+        refresh_cost_usd: what the pings cost; None when there is no price because all ran on provisioned throughput.
+        avoided_write_usd: what organic requests saved; None as above.
+        basis: what the bounds of avoided_write_usd rest on.
+        net_usd: avoided write less refresh cost; None as above.
+        warm_share_of_busy_time: 0 to 1, the part of the busy hours in which a ping had touched the entry less than a
+            lifetime ago; None when the busy hours are not known or there were none.
+        break_even_requests_per_day: well-spaced organic requests in a busy day from which keeping it warm pays; None
+            when it is not known, and in the total.
+        capacity_freed_tokens: for provisioned throughput, input tokens that organic requests did not have to process;
+            None for prefixes that are paid by the token.
+    """
+
+    name: str
+    pings: Mapping[Verdict, int]
+    refresh_cost_usd: Decimal | None
+    avoided_write_usd: Bounds | None
+    basis: str
+    net_usd: Bounds | None
+    warm_share_of_busy_time: float | None
+    latency_warm_ms: Percentiles
+    latency_cold_ms: Percentiles
+    tokens: Tokens
+    break_even_requests_per_day: int | None
+    capacity_freed_tokens: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `keepwarm report` says; since and until are aware UTC, a half-open stretch."""
+
+    since: datetime
+    until: datetime
+    prefixes: tuple[Account, ...]
+    total: Account
+
+
+def ttl_of(entry: Entry) -> timedelta:
+    """How long an entry lives by its ttl: the billed one where it was told, else the one asked for."""
+    billed = entry.outcome.billed_ttl if entry.outcome else None
+    return (billed or entry.intent.ttl).duration
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What the registry knows of a prefix and the ledger does not.
+
+    Attributes:
+        busy: busy hours inside the stretch of the report, ascending and apart; None when they are not known.
+        lifetime: how long the cache entry is taken to live after this ping.
+        provisioned: whether the model runs on provisioned throughput.
+        daily_refresh_cost_usd: what the pings of one busy day are expected to cost.
+        avoided_write_usd: what one organic request saves that finds the entry warm.
+    """
+
+    busy: Sequence[Span] | None = None
+    lifetime: Callable[[Entry], timedelta] = ttl_of
+    provisioned: bool = False
+    daily_refresh_cost_usd: Decimal | None = None
+    avoided_write_usd: Decimal | None = None
+
+
+def make_report(
+    entries: Iterable[Entry], since: datetime, until: datetime, backgrounds: Mapping[str, Background] | None = None
+) -> Report:
+    """Sum up ledger entries in one pass.
+
+    Args:
+        entries: in any order. Those that started outside [since, until) are not counted, but what they kept warm inside
+            it is: give it the entries from a lifetime before `since` on.
+        since: start of the stretch, aware.
+        until: its end, exclusive.
+        backgrounds: by name of prefix. Prefixes without one are reported from the ledger alone, and those without
+            entries with zeros.
+    """
+    known = backgrounds or {}
+    prefixes = {name: _Prefix(background) for name, background in known.items()}
+    for entry in entries:
+        prefix = prefixes.get(entry.intent.prefix)
+        if prefix is None:
+            prefix = prefixes[entry.intent.prefix] = _Prefix(None)
+        prefix.warm(entry)
+        if since <= entry.intent.started_at < until:
+            prefix.sums.add(entry)
+    seen = {name: prefix for name, prefix in sorted(prefixes.items()) if name in known or prefix.sums.entries}
+    return Report(
+        since=since,
+        until=until,
+        prefixes=tuple(_account(name, prefix) for name, prefix in seen.items()),
+        total=_total(list(seen.values())),
+    )
+
+
+def break_even_requests_per_day(refresh_cost_usd: Decimal | None, avoided_write_usd: Decimal | None) -> int | None:
+    """How many well-spaced requests a day pay for the pings of a busy day; None when unknown or when none ever do."""
+    if refresh_cost_usd is None or not avoided_write_usd or avoided_write_usd < 0:
+        return None
+    return ceil(Fraction(refresh_cost_usd) / Fraction(avoided_write_usd))
+
+
+def to_json(report: Report) -> dict[str, object]:
+    """The report as plain data for `json.dumps`: money as decimal strings without exponent, moments as ISO 8601 Z."""
+    return {
+        "since": _moment(report.since),
+        "until": _moment(report.until),
+        "prefixes": [{"name": account.name} | _account_json(account) for account in report.prefixes],
+        "total": _account_json(report.total),
+    }
+
+
+# -- summing up ---------------------------------------------------------------------------------------------------
+
+
+_NO_TOKENS = Tokens(0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Running sums of the pings of one prefix, or of all."""
+
+    pings: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
+    entries: int = 0
+    paid_entries: int = 0
+    cost_usd: Decimal = _ZERO
+    avoidable_usd: Decimal = _ZERO
+    freed_tokens: int = 0
+    tokens: Tokens = _NO_TOKENS
+    warm_ms: array[int] = field(default_factory=lambda: array("q"))
+    cold_ms: array[int] = field(default_factory=lambda: array("q"))
+
+    @property
+    def provisioned(self) -> bool:
+        """Whether any ping ran on provisioned throughput."""
+        return self.paid_entries < self.entries
+
+    def add(self, entry: Entry) -> None:
+        """Add one ping."""
+        outcome = entry.outcome
+        self.entries += 1
+        self.pings[entry.verdict] += 1
+        if not entry.intent.provisioned:
+            self.paid_entries += 1
+            self.add_money(entry.cost_usd, outcome.avoidable_usd if outcome else _ZERO)
+        if outcome:
+            self.add_outcome(outcome, provisioned=entry.intent.provisioned)
+
+    def add_money(self, cost_usd: Decimal, avoidable_usd: Decimal) -> None:
+        """Add exactly."""
+        self.cost_usd = _EXACT.add(self.cost_usd, cost_usd)
+        self.avoidable_usd = _EXACT.add(self.avoidable_usd, avoidable_usd)
+
+    def add_outcome(self, outcome: Outcome, *, provisioned: bool) -> None:
+        """Add tokens and latency of one ping."""
+        if outcome.usage:
+            self.tokens = _add_usage(self.tokens, outcome.usage)
+            if provisioned and outcome.verdict is Verdict.HIT:
+                self.freed_tokens += outcome.usage.cache_read_tokens
+        if outcome.verdict is Verdict.HIT:
+            self.warm_ms.append(outcome.latency_ms)
+        elif outcome.verdict in _COLD:
+            self.cold_ms.append(outcome.latency_ms)
+
+    def merge(self, other: _Sums) -> None:
+        """Add the sums of another."""
+        for verdict, count in other.pings.items():
+            self.pings[verdict] += count
+        self.entries += other.entries
+        self.paid_entries += other.paid_entries
+        self.add_money(other.cost_usd, other.avoidable_usd)
+        self.freed_tokens += other.freed_tokens
+        self.tokens = Tokens(*(mine + its for mine, its in zip(self.tokens, other.tokens, strict=True)))
+        self.warm_ms.extend(other.warm_ms)
+        self.cold_ms.extend(other.cold_ms)
+
+
+@dataclass(slots=True)
+class _Prefix:
+    """One prefix while the entries go by."""
+
+    background: Background | None
+    sums: _Sums = field(default_factory=_Sums)
+    touched: list[Span] = field(default_factory=list)
+
+    @property
+    def provisioned(self) -> bool:
+        """As the registry says, or for a prefix that is no longer there, as its pings say."""
+        return self.background.provisioned if self.background else self.sums.provisioned
+
+    @property
+    def busy(self) -> Sequence[Span]:
+        """The busy hours, none when they are not known."""
+        return (self.background and self.background.busy) or ()
+
+    def warm(self, entry: Entry) -> None:
+        """Note how long the entry lives from this ping on."""
+        if not self.background or not self.busy or entry.verdict not in _TOUCHING:
+            return
+        start = entry.intent.started_at
+        end = start + self.background.lifetime(entry)
+        last = self.touched[-1] if self.touched else None
+        # Unbroken runs are kept as one span: a week of pings is then a handful of them.
+        if last and last.start <= start <= last.end:
+            self.touched[-1] = Span(last.start, max(last.end, end))
+        else:
+            self.touched.append(Span(start, end))
+
+    def busy_and_warm(self) -> tuple[timedelta, timedelta]:
+        """How much busy time there was, and in how much of it the entry was warm."""
+        return _length(self.busy), _overlap(_union(self.touched), self.busy)
+
+
+def _account(name: str, prefix: _Prefix) -> Account:
+    background = prefix.background or Background()
+    return _make_account(
+        name,
+        prefix.sums,
+        # A prefix that moved to provisioned throughput keeps what its earlier pings cost.
+        priced=not prefix.provisioned or prefix.sums.paid_entries > 0,
+        provisioned=prefix.provisioned or prefix.sums.provisioned,
+        busy_and_warm=prefix.busy_and_warm(),
+        break_even=None
+        if prefix.provisioned
+        else break_even_requests_per_day(background.daily_refresh_cost_usd, background.avoided_write_usd),
+    )
+
+
+def _total(prefixes: Sequence[_Prefix]) -> Account:
+    sums = _Sums()
+    busy, warm = timedelta(0), timedelta(0)
+    for prefix in prefixes:
+        sums.merge(prefix.sums)
+        more_busy, more_warm = prefix.busy_and_warm()
+        busy, warm = busy + more_busy, warm + more_warm
+    provisioned = sums.provisioned or any(prefix.provisioned for prefix in prefixes)
+    return _make_account("", sums, priced=True, provisioned=provisioned, busy_and_warm=(busy, warm), break_even=None)
+
+
+def _make_account(
+    name: str,
+    sums: _Sums,
+    *,
+    priced: bool,
+    provisioned: bool,
+    busy_and_warm: tuple[timedelta, timedelta],
+    break_even: int | None,
+) -> Account:
+    busy, warm = busy_and_warm
+    net = Bounds(_EXACT.subtract(_ZERO, sums.cost_usd), _EXACT.subtract(sums.avoidable_usd, sums.cost_usd))
+    return Account(
+        name=name,
+        pings=sums.pings,
+        refresh_cost_usd=sums.cost_usd if priced else None,
+        avoided_write_usd=Bounds(_ZERO, sums.avoidable_usd) if priced else None,
+        basis=NO_TRAFFIC_SIGNAL,
+        net_usd=net if priced else None,
+        warm_share_of_busy_time=warm / busy if busy else None,
+        latency_warm_ms=_percentiles(sums.warm_ms),
+        latency_cold_ms=_percentiles(sums.cold_ms),
+        tokens=sums.tokens,
+        break_even_requests_per_day=break_even,
+        capacity_freed_tokens=(0, sums.freed_tokens) if provisioned else None,
+    )
+
+
+def _add_usage(tokens: Tokens, usage: Usage) -> Tokens:
+    return Tokens(
+        read=tokens.read + usage.cache_read_tokens,
+        written=tokens.written + usage.cache_write_tokens,
+        input=tokens.input + usage.input_tokens,
+        output=tokens.output + usage.output_tokens,
+    )
+
+
+def _percentiles(latencies_ms: array[int]) -> Percentiles:
+    if not latencies_ms:
+        return Percentiles(None, None)
+    ranked = sorted(latencies_ms)
+    return Percentiles(*(ranked[-(-len(ranked) * percent // 100) - 1] for percent in (50, 95)))
+
+
+# -- stretches of time --------------------------------------------------------------------------------------------
+
+
+def _length(spans: Iterable[Span]) -> timedelta:
+    return sum((span.duration for span in spans), timedelta(0))
+
+
+def _union(spans: Iterable[Span]) -> list[Span]:
+    """Spans in order that neither touch nor overlap, covering the same time."""
+    merged: list[Span] = []
+    for span in sorted(spans, key=lambda span: span.start):
+        if merged and span.start <= merged[-1].end:
+            merged[-1] = Span(merged[-1].start, max(merged[-1].end, span.end))
+        else:
+            merged.append(span)
+    return merged
+
+
+def _overlap(left: Sequence[Span], right: Sequence[Span]) -> timedelta:
+    """The time that two lists of spans share; each ascending and apart."""
+    shared, here, there = timedelta(0), 0, 0
+    while here < len(left) and there < len(right):
+        one, other = left[here], right[there]
+        shared += max(timedelta(0), min(one.end, other.end) - max(one.start, other.start))
+        if one.end <= other.end:
+            here += 1
+        else:
+            there += 1
+    return shared
+
+
+# -- JSON ---------------------------------------------------------------------------------------------------------
+
+
+def _account_json(account: Account) -> dict[str, object]:
+    freed, share = account.capacity_freed_tokens, account.warm_share_of_busy_time
+    return {
+        "pings": {verdict.value: account.pings[verdict] for verdict in Verdict},
+        "refresh_cost_usd": _money(account.refresh_cost_usd),
+        "avoided_write_usd": _bounds(account.avoided_write_usd, {"basis": account.basis}),
+        "net_usd": _bounds(account.net_usd, {}),
+        "warm_share_of_busy_time": None if share is None else round(share, 4),
+        "latency_ms": {
+            "warm": {"p50": account.latency_warm_ms.p50, "p95": account.latency_warm_ms.p95},
+            "cold": {"p50": account.latency_cold_ms.p50, "p95": account.latency_cold_ms.p95},
+        },
+        "tokens": {
+            "read": account.tokens.read,
+            "written": account.tokens.written,
+            "input": account.tokens.input,
+            "output": account.tokens.output,
+        },
+        "break_even_requests_per_day": account.break_even_requests_per_day,
+        "capacity_freed_tokens": None if freed is None else {"low": freed[0], "high": freed[1]},
+    }
+
+
+def _bounds(bounds: Bounds | None, more: dict[str, str]) -> dict[str, object] | None:
+    return None if bounds is None else {"low": _money(bounds.low), "high": _money(bounds.high), **more}
+
+
+def _money(amount: Decimal | None) -> str | None:
+    if amount is None:
+        return None
+    return format(_EXACT.normalize(amount), "f") if amount else "0"
+
+
+def _moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
