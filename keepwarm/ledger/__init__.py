@@ -19,7 +19,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, Insert, Select, create_engine, event, func, insert, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, StaticPool
 
 from keepwarm.clock import sleep
@@ -186,6 +186,7 @@ def _entries() -> Select[Any]:
 
 _OPEN_HINT = "check KEEPWARM_LEDGER_URL, that the database is up, and that this user may write to it"
 _NEWER_HINT = "run the newer keepwarm that wrote it, or give this one another KEEPWARM_LEDGER_URL"
+_TROUBLE_HINT = "check that the ledger's disk has room, that its database is up, and that nobody changed its tables"
 _DRIVER_HINT = "install the driver that KEEPWARM_LEDGER_URL names, or correct it"
 
 
@@ -269,7 +270,7 @@ def _held(lock: threading.Lock | None) -> Iterator[None]:
 
 
 @contextmanager
-def _told(trouble: str, *, hint: str = "") -> Iterator[None]:
+def _told(trouble: str, *, hint: str = _TROUBLE_HINT) -> Iterator[None]:
     """Turn what SQLAlchemy raises into a `LedgerError` without its statement and parameters."""
     try:
         yield
@@ -278,6 +279,4 @@ def _told(trouble: str, *, hint: str = "") -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, StatementError | DBAPIError):
-        return str(error.orig)
-    return str(error)
+    return str(error.orig if isinstance(error, StatementError) else error)
