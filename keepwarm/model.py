@@ -6,7 +6,7 @@ It does not decide, read, write or know a clock; it imports nothing of the progr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -317,6 +317,7 @@ class Reason(StrEnum):
     NEVER_BUSY = "never_busy"
     STOPPED = "stopped"
     DRAINING = "draining"
+    IN_FLIGHT = "in_flight"  # somebody else is pinging it at this moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,6 +439,7 @@ class PrefixState:
         failures: attempts without a usable answer since the last one with it.
         uncached: `uncached` verdicts in a row.
         retry_at: not before this moment; None when nothing holds the next ping back.
+        cached_tokens: size of the cached part as the last usage told it, 0 before the first.
     """
 
     touched_at: datetime | None = None
@@ -448,6 +450,23 @@ class PrefixState:
     retry_at: datetime | None = None
     retry_reason: str = ""
     stop: Stop | None = None
+    cached_tokens: int = 0
 
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# -- events -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for log, metrics and page; never holds prompt text.
+
+    Attributes:
+        name: constant snake_case, past tense.
+        severity: `debug`, `info`, `warning` or `error`.
+        fields: plain values, Decimals, and datetimes.
+    """
+
+    name: str
+    at: datetime
+    severity: str = "info"
+    fields: dict[str, object] = field(default_factory=dict)

@@ -74,10 +74,12 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
     outcome = entry.outcome
     if outcome is None or outcome.verdict in _TOUCHING:
         opening = entry.intent.reason is Reason.COLD_IN_BUSY_HOURS
+        usage = outcome.usage if outcome else None
         return PrefixState(
             touched_at=entry.intent.started_at,
             idle_pings=0 if opening else state.idle_pings + 1,
             billed_ttl=(outcome and outcome.billed_ttl) or state.billed_ttl,
+            cached_tokens=usage.cache_read_tokens + usage.cache_write_tokens if usage else state.cached_tokens,
         )
     if outcome.verdict is Verdict.UNCACHED:
         return _absorb_uncached(prefix, state, entry, outcome)
@@ -116,6 +118,11 @@ def ping_period(prefix: Prefix, state: PrefixState) -> timedelta:
 def expiry_of(prefix: Prefix, state: PrefixState) -> datetime | None:
     """When the entry dies if nobody touches it; counted from the start of the last touch, None if none is known."""
     return state.touched_at + lifetime_of(prefix, state) if state.touched_at else None
+
+
+def tokens_of(prefix: Prefix, state: PrefixState) -> int:
+    """Size of the cached part in tokens: as last billed, or estimated before the first usage."""
+    return state.cached_tokens or prefix.estimated_tokens
 
 
 def default_margin(ttl: Ttl, lifetime: timedelta) -> timedelta:

@@ -6,6 +6,7 @@ prompt caching, extended thinking and tool use, all read 2026-11-22; wordings as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,8 @@ from keepwarm.emulator.wire import Refusal
 from keepwarm.model import Family, ModelFacts, Section, Ttl
 from keepwarm.pricing import Catalog, parse_model_id
 
-_ANTHROPIC_VERSION = "bedrock-2023-05-31"
+# The user guide knows the first only; the Bedrock client of the anthropic SDK (2.12) sends a plain date.
+_ANTHROPIC_VERSIONS = re.compile(r"bedrock-2023-05-31|20\d\d-\d\d-\d\d")
 _MIN_THINKING_TOKENS = 1024
 _WITHOUT_CACHING = ("ai21.", "cohere.", "deepseek.", "meta.", "mistral.", "qwen.")
 
@@ -129,7 +131,7 @@ def _version(prompt: Prompt) -> str | None:
     found = prompt.body.get("anthropic_version")
     if found is None:
         return "anthropic_version: Field required"
-    return None if found == _ANTHROPIC_VERSION else "Invalid API version"
+    return None if _ANTHROPIC_VERSIONS.fullmatch(str(found)) else f"Invalid API version: {found}"
 
 
 def _output_limit(prompt: Prompt) -> str | None:

@@ -181,8 +181,8 @@ class _Loader:
         elif facts is None:
             self._refuse(
                 (*place, "model_id"),
-                f"{entry.model_id!r} in {entry.region} is not a model whose prices keepwarm knows; name the model behind"
-                " it (base_model: ...), or give its prices (prices: {input: 3, output: 15, cache_read: 0.3, "
+                f"{entry.model_id!r} in {entry.region} is not a model whose prices keepwarm knows; name the model "
+                "behind it (base_model: ...), or give its prices (prices: {input: 3, output: 15, cache_read: 0.3, "
                 "cache_write_5m: 3.75} in USD per million tokens) and min_tokens",
             )
         return replace(facts, min_tokens=entry.min_tokens) if facts and entry.min_tokens else facts
@@ -264,7 +264,8 @@ class _Loader:
         lifetime = entry.lifetime or request.ttl.duration
         margin = entry.margin or planner.default_margin(request.ttl, lifetime)
         if margin >= lifetime:
-            message = f"is {margin.total_seconds():g} s, but must be shorter than the {lifetime.total_seconds():g} s of lifetime"
+            seconds = f"{lifetime.total_seconds():g} s"
+            message = f"is {margin.total_seconds():g} s, but must be shorter than the lifetime of {seconds}"
             self._refuse((*place, "margin"), message)
         self._warn_of_surprises(entry, place, facts, request, hours)
         route = Route(entry.region, entry.profile, entry.role_arn)

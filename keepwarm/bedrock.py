@@ -1,0 +1,303 @@
+"""The only room that knows boto3: sends one ping and says in keepwarm's words what came back.
+
+It never retries (a re-send that the ledger does not know of would be billed all the same), never logs, and keeps no
+prompt text: also what Bedrock's error messages quote of a prompt is cut out here.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import boto3
+import botocore.session
+from botocore import credentials as botocore_credentials
+from botocore import exceptions as boto
+from botocore.config import Config
+
+from keepwarm import __version__
+from keepwarm.errors import AccessDenied, CredentialsRejected, KeepwarmError, RequestRefused, Throttled, Unavailable
+from keepwarm.model import Answer, Api, Prefix, Route, Usage
+
+# Bedrock user guide and botocore 1.44.5, read 2026-11-22. What is not here goes by its HTTP status.
+_ERRORS: dict[str, type[KeepwarmError]] = {
+    "ThrottlingException": Throttled,
+    "TooManyRequestsException": Throttled,
+    "ModelNotReadyException": Throttled,
+    "ServiceUnavailableException": Unavailable,
+    "InternalServerException": Unavailable,
+    "ModelTimeoutException": Unavailable,
+    "ModelErrorException": Unavailable,
+    "AccessDeniedException": AccessDenied,
+    "ExpiredTokenException": CredentialsRejected,
+    "ExpiredToken": CredentialsRejected,
+    "UnrecognizedClientException": CredentialsRejected,
+    "InvalidClientTokenId": CredentialsRejected,
+    "InvalidSignatureException": CredentialsRejected,
+    "MissingAuthenticationTokenException": CredentialsRejected,
+}
+
+_HINTS: dict[type[KeepwarmError], str] = {
+    AccessDenied: (
+        "grant bedrock:InvokeModel on the model and its inference profile, and check the model's access in the "
+        "console; Bedrock answers the same for a model without prompt caching"
+    ),
+    CredentialsRejected: "check the credentials and the machine's clock; for an assumed role also sts:AssumeRole",
+    RequestRefused: "compare the registered request and model id with what production sends today",
+    Unavailable: "",
+    Throttled: "ask for a higher quota, or lower KEEPWARM_REQUESTS_PER_MINUTE",
+}
+
+_MAX_MESSAGE = 300
+_QUOTE = 20  # as many characters of a prompt in a message make it a quotation
+
+
+class Gateway:
+    """Sends pings; safe to use from many threads.
+
+    Args:
+        pool_size: connections kept per client, as many as there are workers.
+    """
+
+    def __init__(
+        self, pool_size: int, *, connect_timeout_seconds: float = 10, read_timeout_seconds: float = 120
+    ) -> None:
+        self._config = Config(
+            retries={"mode": "standard", "total_max_attempts": 1},
+            connect_timeout=connect_timeout_seconds,
+            read_timeout=read_timeout_seconds,
+            max_pool_connections=pool_size,
+            tcp_keepalive=True,
+            user_agent_extra=f"keepwarm/{__version__}",
+        )
+        self._clients: dict[Route, Any] = {}
+        self._lock = threading.Lock()
+
+    def ping(self, prefix: Prefix) -> Answer:
+        """Send one ping and wait for its answer.
+
+        Raises:
+            Throttled: quota or load; try again later.
+            Unavailable: no answer or a server error; `maybe_billed` tells which.
+            CredentialsRejected: the next ping fetches credentials anew.
+            AccessDenied: permission, model access, or a model without caching.
+            RequestRefused: Bedrock will not take this request as it stands.
+        """
+        try:
+            client = self._client(prefix.route)
+            if prefix.api is Api.CONVERSE:
+                return _read_converse(client.converse(**_converse_arguments(prefix)))
+            return _read_invoke(client.invoke_model(**_invoke_arguments(prefix)))
+        except (boto.BotoCoreError, boto.ClientError) as error:
+            translated = _translate(error, prefix)
+        except (ValueError, OSError) as error:  # a body that ends early, or is not what its headers promise
+            translated = Unavailable(f"the answer could not be read ({type(error).__name__})", maybe_billed=True)
+        if isinstance(translated, CredentialsRejected):
+            self._forget(prefix.route)
+        raise translated
+
+    def _client(self, route: Route) -> Any:
+        with self._lock:  # creating boto3 clients is not thread-safe
+            if route not in self._clients:
+                session = _session(route)
+                self._clients[route] = session.client("bedrock-runtime", region_name=route.region, config=self._config)
+            return self._clients[route]
+
+    def _forget(self, route: Route) -> None:
+        with self._lock:
+            self._clients.pop(route, None)
+
+
+def _session(route: Route) -> Any:
+    """A boto3 session for a route; an assumed role renews its own credentials before they expire."""
+    if route.role_arn is None:
+        return boto3.Session(profile_name=route.profile)
+    source = botocore.session.Session(profile=route.profile)
+    fetcher = botocore_credentials.AssumeRoleCredentialFetcher(
+        client_creator=source.create_client,
+        source_credentials=source.get_credentials(),
+        role_arn=route.role_arn,
+        extra_args={"RoleSessionName": "keepwarm"},
+    )
+    assumed = botocore.session.Session(profile=route.profile)
+    assumed.register_component("credential_provider", _AssumedRole(fetcher))
+    return boto3.Session(botocore_session=assumed)
+
+
+class _AssumedRole:
+    """What botocore calls a credential provider, for one role."""
+
+    def __init__(self, fetcher: Any) -> None:
+        self._fetcher = fetcher
+
+    def load_credentials(self) -> Any:
+        return botocore_credentials.DeferredRefreshableCredentials(
+            method="assume-role", refresh_using=self._fetcher.fetch_credentials
+        )
+
+
+def _converse_arguments(prefix: Prefix) -> dict[str, Any]:
+    return {**prefix.ping_request, "modelId": prefix.model_id, "requestMetadata": _mark(prefix)}
+
+
+def _invoke_arguments(prefix: Prefix) -> dict[str, Any]:
+    return {**prefix.ping_request, "modelId": prefix.model_id, "requestMetadata": json.dumps(_mark(prefix))}
+
+
+def _mark(prefix: Prefix) -> dict[str, str]:
+    """Tells a ping from traffic in invocation logs."""
+    return {"keepwarm": "ping", "prefix": prefix.name}
+
+
+# -- answers ------------------------------------------------------------------------------------------------------
+
+
+def _read_converse(response: Mapping[str, Any]) -> Answer:
+    usage = response.get("usage")
+    latency = (response.get("metrics") or {}).get("latencyMs")
+    return Answer(
+        usage=_converse_usage(usage) if isinstance(usage, Mapping) and "inputTokens" in usage else None,
+        server_latency_ms=int(latency) if latency is not None else None,
+        request_id=_request_id(response),
+    )
+
+
+def _converse_usage(usage: Mapping[str, Any]) -> Usage:
+    details = usage.get("cacheDetails") or []
+    return Usage(
+        input_tokens=_count(usage, "inputTokens"),
+        output_tokens=_count(usage, "outputTokens"),
+        cache_read_tokens=_count(usage, "cacheReadInputTokens"),
+        cache_write_tokens=_count(usage, "cacheWriteInputTokens"),
+        cache_write_1h_tokens=sum(_count(row, "inputTokens") for row in details if row.get("ttl") == "1h")
+        if details
+        else None,
+    )
+
+
+def _read_invoke(response: Mapping[str, Any]) -> Answer:
+    headers = response["ResponseMetadata"].get("HTTPHeaders", {})
+    seen = _header_usage(headers)
+    latency = headers.get("x-amzn-bedrock-invocation-latency")
+    try:
+        body = json.loads(response["body"].read())
+        told = body.get("usage") if isinstance(body, Mapping) else None
+    except ValueError:
+        told = None
+    return Answer(
+        usage=_body_usage(told, seen) if isinstance(told, Mapping) else seen,
+        header_usage=seen,
+        server_latency_ms=int(latency) if latency else None,
+        request_id=_request_id(response),
+    )
+
+
+def _body_usage(usage: Mapping[str, Any], seen: Usage | None) -> Usage | None:
+    """Usage of an Anthropic or a Nova body; cache counters that it leaves out are taken from the headers."""
+    if "input_tokens" not in usage and "inputTokens" not in usage:
+        return seen
+    split = usage.get("cache_creation")
+    read = _count(usage, "cache_read_input_tokens", "cacheReadInputTokenCount", "cacheReadInputTokens")
+    written = _count(usage, "cache_creation_input_tokens", "cacheWriteInputTokenCount", "cacheWriteInputTokens")
+    if not read and not written and seen:
+        read, written = seen.cache_read_tokens, seen.cache_write_tokens
+    return Usage(
+        input_tokens=_count(usage, "input_tokens", "inputTokens"),
+        output_tokens=_count(usage, "output_tokens", "outputTokens"),
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        cache_write_1h_tokens=_count(split, "ephemeral_1h_input_tokens") if isinstance(split, Mapping) else None,
+    )
+
+
+def _header_usage(headers: Mapping[str, str]) -> Usage | None:
+    found = {name: headers.get(f"x-amzn-bedrock-{name}-token-count") for name in _HEADER_COUNTS}
+    if found["input"] is None:
+        return None
+    counts = {name: int(value) if value and value.isdigit() else 0 for name, value in found.items()}
+    return Usage(counts["input"], counts["output"], counts["cache-read-input"], counts["cache-write-input"])
+
+
+_HEADER_COUNTS = ("input", "output", "cache-read-input", "cache-write-input")
+
+
+def _count(row: Mapping[str, Any], *names: str) -> int:
+    value = next((row[name] for name in names if row.get(name) is not None), 0)
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _request_id(response: Mapping[str, Any]) -> str:
+    return str((response.get("ResponseMetadata") or {}).get("RequestId", ""))
+
+
+# -- errors -------------------------------------------------------------------------------------------------------
+
+# Before the request left: nothing can have been billed. Everything else without an answer may have been.
+_NOT_SENT = (boto.ConnectTimeoutError, boto.EndpointConnectionError, boto.ProxyConnectionError, boto.SSLError)
+_CREDENTIALS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+)
+_REFUSED = (boto.ParamValidationError, boto.ProfileNotFound, boto.NoRegionError, boto.UnknownServiceError)
+
+
+def _translate(error: Exception, prefix: Prefix) -> KeepwarmError:
+    if isinstance(error, boto.ClientError):
+        return _translate_response(error, prefix)
+    message = _without_prompt(str(error), prefix)
+    if isinstance(error, _CREDENTIALS):
+        return CredentialsRejected(message, hint=_HINTS[CredentialsRejected])
+    if isinstance(error, _REFUSED):
+        return RequestRefused(message, hint=_HINTS[RequestRefused])
+    if isinstance(error, _NOT_SENT):
+        return Unavailable(message, hint="check the network, DNS and certificates on the way to Bedrock")
+    return Unavailable(message, maybe_billed=True)
+
+
+def _translate_response(error: boto.ClientError, prefix: Prefix) -> KeepwarmError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    kind = _ERRORS.get(code) or _by_status(status)
+    if error.operation_name == "AssumeRole":
+        kind = CredentialsRejected
+    return kind(f"{code}: {_without_prompt(message, prefix)}", hint=_HINTS[kind])
+
+
+def _by_status(status: int) -> type[KeepwarmError]:
+    if status == 429:
+        return Throttled
+    return Unavailable if status >= 500 else RequestRefused
+
+
+def _without_prompt(message: str, prefix: Prefix) -> str:
+    """The message, or a note in its place when it quotes the prompt."""
+    message = " ".join(message.split())[:_MAX_MESSAGE]
+    texts = list(_texts(prefix.ping_request))
+    for start in range(max(1, len(message) - _QUOTE + 1)):
+        piece = message[start : start + _QUOTE]
+        if len(piece) == _QUOTE and any(piece in text for text in texts):
+            return "(the message is withheld because it quotes the prompt)"
+    return message
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text of a request, white space folded like that of the message."""
+    if isinstance(value, bytes):
+        try:
+            yield from _texts(json.loads(value))
+        except ValueError:
+            return  # an image or a document
+    elif isinstance(value, str):
+        yield " ".join(value.split())
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)

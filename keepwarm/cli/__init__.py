@@ -1,0 +1,16 @@
+"""The command line: prints and exits.
+
+It holds no logic: every command asks a room below and shows the answer, as a table for people or as JSON for programs.
+"""
+
+from __future__ import annotations
+
+from keepwarm.cli import demo, emulate, money, service, track
+from keepwarm.cli.app import app
+
+__all__ = ["app", "demo", "emulate", "main", "money", "service", "track"]
+
+
+def main() -> None:
+    """The entry point of the program `keepwarm`."""
+    app()

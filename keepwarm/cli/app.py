@@ -1,0 +1,116 @@
+"""What all commands share: the application, exit codes, errors in words, tables and JSON.
+
+It knows no command.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from keepwarm import __version__
+from keepwarm.errors import ConfigError, KeepwarmError
+from keepwarm.settings import Settings, load_settings
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_INPUT = 2
+
+EXIT_CODES = "Exit codes: 0 done, 1 failed (Bedrock, network or ledger), 2 bad input (arguments, settings or registry)."
+
+app = typer.Typer(
+    name="keepwarm",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Keeps Amazon Bedrock prompt caches warm while it pays, and proves what that saved.",
+    epilog=EXIT_CODES + " Settings: KEEPWARM_* variables, see docs/reference.md.",
+)
+
+# Data goes to stdout, words for people who wait or err to stderr.
+out = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class Format(StrEnum):
+    """How data is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="A table for people or JSON for programs.")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        out.print(f"keepwarm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn keepwarm's errors into words on stderr and an exit code; never a traceback."""
+    try:
+        yield
+    except ConfigError as error:
+        for problem in error.problems:
+            err.print(str(problem), markup=False)
+        _hint(error)
+        raise typer.Exit(EXIT_INPUT) from None
+    except KeepwarmError as error:
+        err.print(f"{error.code}: {error}", markup=False)
+        _hint(error)
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+def settings() -> Settings:
+    """The settings from the environment."""
+    return load_settings(os.environ)
+
+
+def print_json(data: Any) -> None:
+    """Print plain data as JSON, decimals as strings."""
+    sys.stdout.write(json.dumps(data, indent=2, default=str) + "\n")
+
+
+def table(*columns: str, title: str = "") -> Table:
+    """A table whose columns that start with `>` are numbers."""
+    made = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        made.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
+    return made
+
+
+def usd(amount: Decimal | None) -> str:
+    """Money for people: rounded, with enough digits for small amounts."""
+    if amount is None:
+        return "-"
+    digits = 2 if abs(amount) >= 100 else 4 if abs(amount) >= Decimal("0.01") or not amount else 6
+    return f"${amount:,.{digits}f}" if amount >= 0 else f"-${-amount:,.{digits}f}"
+
+
+def _hint(error: KeepwarmError) -> None:
+    if error.hint:
+        err.print(f"hint: {error.hint}", markup=False)

@@ -1,0 +1,332 @@
+"""`plan`, `ping` and `report`: what comes, one now, and what was.
+
+They price and sum nothing themselves.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from keepwarm import accounting, clock, daemon, simulate
+from keepwarm.cli.app import (
+    EXIT_CODES,
+    EXIT_FAILED,
+    Format,
+    FormatOption,
+    app,
+    err,
+    out,
+    print_json,
+    settings,
+    table,
+    told,
+    usd,
+)
+from keepwarm.model import Entry, Verdict
+
+_AGO = re.compile(r"^(\d+)\s*([mhdw])$")
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_SUCCESS = {Verdict.HIT, Verdict.PARTIAL, Verdict.REWRITE}
+
+
+class ReportFormat(StrEnum):
+    """How a report is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@app.command(epilog=EXIT_CODES)
+def plan(
+    since: Annotated[str, typer.Option("--from", help="Start, ISO 8601; without a zone it is UTC. Default: now.")] = "",
+    hours: Annotated[float, typer.Option(min=0.01, max=24 * 366, help="How far to look.")] = 24,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Show the coming pings and their cost, for each prefix and in total. Offline: nothing is sent.
+
+    What the ledger knows to be warm counts as warm; every planned ping is taken to succeed.
+
+    Example: `keepwarm plan --from 2026-11-23T06:00Z --hours 12`
+    """
+    with told():
+        start = _moment(since) if since else clock.utc_now()
+        end = start + timedelta(hours=hours)
+        with daemon.opened(settings()) as parts:
+            plans = [
+                simulate.plan(prefix, parts.keeper.state(prefix.name), start, end) for prefix in parts.registry.prefixes
+            ]
+    if output is Format.JSON:
+        print_json(_plan_json(plans, start, end))
+        return
+    _print_plans(plans, start, end)
+
+
+@app.command(epilog=EXIT_CODES)
+def ping(
+    name: Annotated[str, typer.Argument(help="A prefix of the registry.")],
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Send one ping of one prefix now, whatever the hour, and show its verdict and cost.
+
+    It is written to the ledger like any other, so a running daemon learns of it; a success also ends a stop.
+
+    Example: `keepwarm ping support-bot`
+    """
+    with told(), daemon.opened(settings()) as parts:
+        parts.registry.find(name)
+        entry = parts.keeper.ping(name)
+    if output is Format.JSON:
+        print_json(_entry_json(entry))
+    else:
+        _print_entry(entry)
+    if entry.verdict not in _SUCCESS:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command(epilog=EXIT_CODES)
+def report(
+    since: Annotated[
+        str, typer.Option("--since", help="How far back (90m, 24h, 7d, 4w), or an ISO 8601 moment.")
+    ] = "24h",
+    output: Annotated[ReportFormat, typer.Option("--format", help="Table, JSON or CSV.")] = ReportFormat.TABLE,
+) -> None:
+    """Show what the pings cost and what they can have saved, for each prefix and in total.
+
+    Example: `keepwarm report --since 7d --format json`
+    """
+    with told():
+        until = clock.utc_now()
+        start = _since(since, until)
+        with daemon.opened(settings()) as parts:
+            found = daemon.make_report(parts, start, until)
+    if output is ReportFormat.JSON:
+        print_json(accounting.to_json(found))
+    elif output is ReportFormat.CSV:
+        sys.stdout.write(_report_csv(found))
+    else:
+        print_report(found)
+
+
+# -- plan ---------------------------------------------------------------------------------------------------------
+
+
+def _print_plans(plans: list[simulate.Plan], start: datetime, end: datetime) -> None:
+    shown = table(
+        "prefix", "now", "timeline", ">pings", ">writes", ">cost", ">pays from", title=f"{_say(start)} to {_say(end)}"
+    )
+    for found in plans:
+        writes = sum(ping.verdict is Verdict.REWRITE for ping in found.pings)
+        pays = found.break_even_requests_per_day
+        shown.add_row(
+            found.prefix + (" *" if found.estimated else ""),
+            timeline([ping.at for ping in found.pings], start, end),
+            str(len(found.pings)),
+            str(writes),
+            usd(found.cost_usd),
+            f"{pays}/day" if pays is not None else "-",
+            found.decision.reason.value,
+        )
+    total = sum((found.cost_usd for found in plans), Decimal(0))
+    shown.add_section()
+    shown.add_row("total", "", str(sum(len(found.pings) for found in plans)), "", usd(total), "", "")
+    out.print(shown)
+    out.print(
+        "timeline: 24 equal parts; . no ping, digits pings, + more than 9. pays from: well-spaced requests a busy day."
+    )
+    if any(found.estimated for found in plans):
+        out.print("* never measured: tokens and cost are estimates, about 4 characters a token.")
+
+
+def timeline(moments: Iterable[datetime], start: datetime, end: datetime, parts: int = 24) -> str:
+    """How many moments fall into each equal part of a stretch, one character a part."""
+    counts = [0] * parts
+    for moment in moments:
+        counts[min(parts - 1, int((moment - start) / (end - start) * parts))] += 1
+    return "".join("." if not count else str(count) if count < 10 else "+" for count in counts)
+
+
+def _plan_json(plans: list[simulate.Plan], start: datetime, end: datetime) -> dict[str, Any]:
+    return {
+        "from": _iso(start),
+        "until": _iso(end),
+        "prefixes": [
+            {
+                "name": found.prefix,
+                "now": {"action": found.decision.action.value, "reason": found.decision.reason.value},
+                "estimated": found.estimated,
+                "pings": [
+                    {
+                        "at": _iso(ping.at),
+                        "reason": ping.reason.value,
+                        "verdict": ping.verdict.value,
+                        "cost_usd": f"{ping.cost_usd:f}",
+                    }
+                    for ping in found.pings
+                ],
+                "cost_usd": f"{found.cost_usd:f}",
+                "break_even_requests_per_day": found.break_even_requests_per_day,
+            }
+            for found in plans
+        ],
+        "total": {
+            "pings": sum(len(found.pings) for found in plans),
+            "cost_usd": f"{sum((found.cost_usd for found in plans), Decimal(0)):f}",
+        },
+    }
+
+
+# -- ping ---------------------------------------------------------------------------------------------------------
+
+
+def _print_entry(entry: Entry) -> None:
+    outcome, usage = entry.outcome, entry.outcome.usage if entry.outcome else None
+    out.print(
+        f"{entry.intent.prefix}: {entry.verdict.value}, {usd(entry.cost_usd)}, entry {entry.number}", markup=False
+    )
+    if usage:
+        out.print(
+            f"tokens: {usage.cache_read_tokens:,} read, {usage.cache_write_tokens:,} written, "
+            f"{usage.input_tokens:,} uncached, {usage.output_tokens:,} out"
+        )
+    if outcome:
+        server = f", {outcome.server_latency_ms} ms of it at Bedrock" if outcome.server_latency_ms is not None else ""
+        out.print(f"latency: {outcome.latency_ms} ms{server}")
+    if outcome and outcome.error_code:
+        err.print(f"{outcome.error_code}: {outcome.error_message}", markup=False)
+        if outcome.error_hint:
+            err.print(f"hint: {outcome.error_hint}", markup=False)
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    outcome, usage = entry.outcome, entry.outcome.usage if entry.outcome else None
+    found: dict[str, Any] = {
+        "entry": entry.number,
+        "prefix": entry.intent.prefix,
+        "verdict": entry.verdict.value,
+        "cost_usd": f"{entry.cost_usd:f}",
+        "started_at": _iso(entry.intent.started_at),
+    }
+    if usage:
+        found["tokens"] = {
+            "read": usage.cache_read_tokens,
+            "written": usage.cache_write_tokens,
+            "input": usage.input_tokens,
+            "output": usage.output_tokens,
+        }
+    if outcome:
+        found |= {"latency_ms": outcome.latency_ms, "server_latency_ms": outcome.server_latency_ms}
+    if outcome and outcome.error_code:
+        found["error"] = {"code": outcome.error_code, "message": outcome.error_message, "hint": outcome.error_hint}
+    return found
+
+
+# -- report -------------------------------------------------------------------------------------------------------
+
+
+def print_report(found: accounting.Report) -> None:
+    """The report as two tables: money, then warmth."""
+    title = f"{_say(found.since)} to {_say(found.until)}"
+    money = table("prefix", "pings", ">refresh cost", ">avoided write", ">net", title=title)
+    warmth = table("prefix", ">warm of busy time", ">warm p50/p95 ms", ">cold p50/p95 ms", ">pays from")
+    for account in (*found.prefixes, found.total):
+        name = account.name or "total"
+        if not account.name:
+            money.add_section()
+            warmth.add_section()
+        money.add_row(
+            name,
+            ", ".join(f"{count} {verdict.value}" for verdict, count in account.pings.items() if count) or "none",
+            usd(account.refresh_cost_usd),
+            _range(account.avoided_write_usd),
+            _range(account.net_usd),
+        )
+        share = account.warm_share_of_busy_time
+        pays = account.break_even_requests_per_day
+        warmth.add_row(
+            name,
+            f"{share:.1%}" if share is not None else "-",
+            f"{_ms(account.latency_warm_ms.p50)}/{_ms(account.latency_warm_ms.p95)}",
+            f"{_ms(account.latency_cold_ms.p50)}/{_ms(account.latency_cold_ms.p95)}",
+            f"{pays}/day" if pays is not None else "-",
+        )
+    out.print(money)
+    out.print(f"avoided write and net are bounds; {found.total.basis}.")
+    out.print(warmth)
+    freed = [account for account in found.prefixes if account.capacity_freed_tokens]
+    for account in freed:
+        low, high = account.capacity_freed_tokens or (0, 0)
+        out.print(f"{account.name}: provisioned throughput; {low:,} to {high:,} tokens of capacity freed", markup=False)
+
+
+def _report_csv(found: accounting.Report) -> str:
+    text = io.StringIO()
+    rows = [_flat(row) for row in [*_rows(found), {"name": "total"} | dict(_total(found))]]
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _rows(found: accounting.Report) -> list[dict[str, Any]]:
+    rows: Any = accounting.to_json(found)["prefixes"]
+    return list(rows)
+
+
+def _total(found: accounting.Report) -> dict[str, Any]:
+    total: Any = accounting.to_json(found)["total"]
+    return dict(total)
+
+
+def _flat(row: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested values under dotted names, one column each."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{path}{name}.")
+        else:
+            found[path + name] = value
+    return found
+
+
+def _range(bounds: accounting.Bounds | None) -> str:
+    return f"{usd(bounds.low)} to {usd(bounds.high)}" if bounds else "-"
+
+
+def _ms(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+# -- moments ------------------------------------------------------------------------------------------------------
+
+
+def _since(text: str, now: datetime) -> datetime:
+    found = _AGO.match(text.strip())
+    return now - int(found[1]) * _UNITS[found[2]] if found else _moment(text)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"{text!r} is not a moment; write for example 24h, 7d, or 2026-11-23T06:00Z"
+        raise typer.BadParameter(message) from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _say(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,83 @@
+"""`run` and `check`: the daemon, and its registry without the daemon.
+
+They wire nothing themselves; `keepwarm.daemon` does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keepwarm import clock, daemon, telemetry
+from keepwarm.cli.app import EXIT_CODES, EXIT_OK, Format, FormatOption, app, out, print_json, settings, told
+from keepwarm.errors import ConfigError
+from keepwarm.model import Prefix
+
+
+@app.command(epilog=EXIT_CODES)
+def run() -> None:
+    """Keep the registered prefixes warm until stopped.
+
+    SIGTERM and SIGINT stop it: no new pings, running ones finish. SIGHUP reads the registry again.
+
+    Example: `KEEPWARM_REGISTRY=config/registry.yaml keepwarm run`
+    """
+    with told():
+        chosen = settings()
+        telemetry.configure(chosen.log_level, chosen.log_format)
+        with daemon.build(chosen) as service:
+            service.obey_signals()
+            code = service.run()
+    if not service.drained:
+        # Threads of pings that never answer would hold the process far longer than a supervisor waits.
+        sys.stderr.flush()
+        os._exit(code)
+    raise typer.Exit(code)
+
+
+@app.command(epilog=EXIT_CODES)
+def check(
+    registry: Annotated[
+        Path | None, typer.Argument(help="The registry to check; by default the one that KEEPWARM_REGISTRY names.")
+    ] = None,
+    output: FormatOption = Format.TABLE,
+) -> None:
+    """Read the registry and everything it names, and tell every problem at once. Nothing is sent.
+
+    Example: `keepwarm check config/registry.yaml`
+    """
+    with told():
+        chosen = settings()
+        if registry is not None:
+            chosen = chosen.model_copy(update={"registry": registry})
+        try:
+            found, _ = daemon.read_registry(chosen, clock.utc_now())
+        except ConfigError as error:
+            if output is Format.JSON:
+                print_json({"ok": False, "problems": [_problem(problem) for problem in error.problems], "warnings": []})
+            raise
+    if output is Format.JSON:
+        print_json({"ok": True, "problems": [], "warnings": [_problem(warning) for warning in found.warnings]})
+        raise typer.Exit(EXIT_OK)
+    for prefix in found.prefixes:
+        out.print(_line(prefix), markup=False)
+    for warning in found.warnings:
+        out.print(f"warning: {warning}", markup=False)
+    count = len(found.prefixes)
+    out.print(f"{found.path}: {count} prefix{'es' if count != 1 else ''}, no problem", markup=False)
+
+
+def _line(prefix: Prefix) -> str:
+    period = (prefix.lifetime - prefix.margin).total_seconds()
+    return (
+        f"{prefix.name}: {prefix.model_id} in {prefix.route.region} by {prefix.api.value}, {prefix.ttl.value}, "
+        f"about {prefix.estimated_tokens:,} tokens, a ping at least every {period:g} s of {prefix.busy_hours.name}"
+    )
+
+
+def _problem(problem: object) -> dict[str, object]:
+    return {name: getattr(problem, name) for name in ("file", "line", "key", "message")}

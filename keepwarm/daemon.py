@@ -1,0 +1,261 @@
+"""The daemon: the only place that wires the rooms, and the loop that listens to signals.
+
+It holds no rules of its own: what to ping is the planner's, how is the keeper's, when is the scheduler's.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import FrameType
+
+from keepwarm import __version__, accounting, clock, simulate, telemetry
+from keepwarm.bedrock import Gateway
+from keepwarm.errors import ConfigError, LedgerError
+from keepwarm.keeper import Keeper, Observer
+from keepwarm.ledger import Holder, Ledger, hold
+from keepwarm.limits import RateLimit
+from keepwarm.model import Event
+from keepwarm.pricing import Catalog
+from keepwarm.registry import Registry, load_catalog, load_registry
+from keepwarm.scheduler import Scheduler
+from keepwarm.settings import Settings, fingerprint_key
+
+_TICK = timedelta(seconds=1)
+# Wall clock and steady clock drift apart by less than this in one tick, unless somebody set the clock or it slept.
+_STEP = timedelta(seconds=2)
+
+_STOP, _RELOAD = "stop", "reload"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What both the daemon and single commands need, opened and ready.
+
+    Attributes:
+        run_id: names this process in the ledger.
+    """
+
+    settings: Settings
+    catalog: Catalog
+    registry: Registry
+    ledger: Ledger
+    keeper: Keeper
+    run_id: str
+
+
+def read_registry(settings: Settings, now: datetime) -> tuple[Registry, Catalog]:
+    """The registry that the settings name.
+
+    Raises:
+        ConfigError: it, the model catalog or the fingerprint key cannot be used.
+    """
+    catalog = load_catalog(settings.models)
+    return load_registry(settings.registry, catalog, fingerprint_key(settings), now), catalog
+
+
+@contextmanager
+def opened(
+    settings: Settings, *, now: Callable[[], datetime] = clock.utc_now, observers: Sequence[Observer] = ()
+) -> Iterator[Parts]:
+    """Open everything that a ping needs, and close it at the end.
+
+    Raises:
+        ConfigError: settings or registry cannot be used.
+        LedgerError: the ledger cannot be used.
+    """
+    registry, catalog = read_registry(settings, now())
+    with Ledger.open(settings.ledger) as ledger:
+        run_id = uuid.uuid4().hex
+        keeper = Keeper(
+            pinger=Gateway(settings.max_concurrent_pings, read_timeout_seconds=settings.read_timeout_seconds),
+            book=ledger,
+            run_id=run_id,
+            now=now,
+            rate=RateLimit(settings.requests_per_minute),
+            observers=observers,
+        )
+        keeper.adopt(registry.prefixes)
+        yield Parts(settings, catalog, registry, ledger, keeper, run_id)
+
+
+def make_report(parts: Parts, since: datetime, until: datetime) -> accounting.Report:
+    """What the ledger says of [since, until), with what the registry knows of its prefixes."""
+    longest = max((prefix.lifetime for prefix in parts.registry.prefixes), default=timedelta(hours=1))
+    entries = parts.ledger.entries(since - longest, until)
+    backgrounds = {
+        prefix.name: simulate.background_of(prefix, parts.keeper.state(prefix.name), since, until)
+        for prefix in parts.registry.prefixes
+    }
+    return accounting.make_report(entries, since, until, backgrounds)
+
+
+class Daemon:
+    """A running keepwarm: tends every prefix of the registry until it is told to stop.
+
+    Attributes:
+        drained: False after a stop that left pings in flight behind; their threads then still run.
+    """
+
+    def __init__(self, parts: Parts, now: Callable[[], datetime], observers: Sequence[Observer]) -> None:
+        self.parts = parts
+        self._now = now
+        self._observers = observers
+        self._scheduler = Scheduler(parts.keeper.tend, parts.settings.max_concurrent_pings)
+        self._orders: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.drained = True
+
+    def run(self) -> int:
+        """Tend until stopped.
+
+        Returns:
+            The exit code: 0 after a stop that was asked for, 1 when the scheduler died.
+        """
+        self._tell_start()
+        self._scheduler.start()
+        self._scheduler.every(self.parts.settings.reconcile, self._reconcile)
+        self._reconcile()
+        try:
+            return self._listen()
+        finally:
+            self._drain()
+
+    def stop(self, *_: object) -> None:
+        """Ask for an orderly stop; also a signal handler."""
+        self._orders.put(_STOP)
+
+    def reload(self, *_: object) -> None:
+        """Ask for the registry to be read again; also a signal handler."""
+        self._orders.put(_RELOAD)
+
+    def obey_signals(self) -> None:
+        """SIGTERM and SIGINT stop, SIGHUP reloads; only the main thread may call this."""
+        handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
+            signal.SIGTERM: self.stop,
+            signal.SIGINT: self.stop,
+            signal.SIGHUP: self.reload,
+        }
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> int:
+        wall, steady = self._now(), clock.steady_seconds()
+        while True:
+            order = self._next_order()
+            if order == _STOP:
+                return 0
+            if order == _RELOAD:
+                self._reload()
+            if not self._scheduler.alive:
+                self._tell("scheduler_died", "error", hint="the supervisor should start keepwarm again")
+                return 1
+            passed = timedelta(seconds=clock.steady_seconds() - steady)
+            if abs(self._now() - wall - passed) > _STEP:
+                self._tell("clock_stepped", "warning", by_seconds=(self._now() - wall - passed).total_seconds())
+                self._rearm_all()
+            wall, steady = self._now(), clock.steady_seconds()
+
+    def _next_order(self) -> str:
+        try:
+            return self._orders.get(timeout=_TICK.total_seconds())
+        except queue.Empty:
+            return ""
+
+    def _reconcile(self) -> None:
+        """Arm every prefix that has no timer, and look anew at those that another process has touched."""
+        try:
+            changed = self.parts.keeper.refresh()
+        except LedgerError as error:
+            changed = []
+            self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
+        for name in (set(self.parts.keeper.names) - self._scheduler.armed) | set(changed):
+            self._scheduler.arm(name, self._now())
+
+    def _rearm_all(self) -> None:
+        for name in self.parts.keeper.names:
+            self._scheduler.arm(name, self._now())
+        self._scheduler.wake()
+
+    def _reload(self) -> None:
+        keeper, before = self.parts.keeper, set(self.parts.keeper.names)
+        try:
+            registry, _ = read_registry(self.parts.settings, self._now())
+            keeper.adopt(registry.prefixes)
+        except ConfigError as error:
+            self._tell("registry_refused", "error", problems=[str(problem) for problem in error.problems])
+            return
+        except LedgerError as error:
+            self._tell("registry_refused", "error", problems=[str(error)], hint=error.hint)
+            return
+        for name in before - set(keeper.names):
+            self._scheduler.disarm(name)
+        self._tell_warnings(registry)
+        self._tell("registry_reloaded", "info", prefixes=len(keeper.names), added=len(set(keeper.names) - before))
+        self._rearm_all()
+
+    def _drain(self) -> None:
+        self._scheduler.close()
+        self.drained = self.parts.keeper.drain(self.parts.settings.drain)
+        self._tell("daemon_stopped", "info" if self.drained else "warning", drained=self.drained)
+
+    # -- telling --------------------------------------------------------------------------------------------------
+
+    def _tell(self, name: str, severity: str, **fields: object) -> None:
+        for observe in self._observers:
+            observe(Event(name, self._now(), severity, fields))
+
+    def _tell_start(self) -> None:
+        parts = self.parts
+        self._tell(
+            "daemon_started",
+            "info",
+            version=__version__,
+            registry=str(parts.settings.registry),
+            prefixes=len(parts.registry.prefixes),
+            pid=os.getpid(),
+        )
+        self._tell_warnings(parts.registry)
+        orphans = [entry for entry in parts.ledger.orphans(parts.run_id) if self._now() > entry.intent.started_at]
+        if orphans:
+            self._tell(
+                "orphans_found",
+                "warning",
+                count=len(orphans),
+                newest=orphans[-1].intent.started_at,
+                prefixes=sorted({entry.intent.prefix for entry in orphans})[:20],
+                counted_usd=sum(entry.cost_usd for entry in orphans),
+                hint="these pings had no answer when keepwarm died; they count at their high price",
+            )
+
+    def _tell_warnings(self, registry: Registry) -> None:
+        for warning in registry.warnings:
+            self._tell("registry_warned", "warning", warning=str(warning))
+
+
+@contextmanager
+def build(
+    settings: Settings,
+    *,
+    now: Callable[[], datetime] = clock.utc_now,
+    observers: Sequence[Observer] = (telemetry.log,),
+) -> Iterator[Daemon]:
+    """Wire a daemon that holds its ledger alone.
+
+    Raises:
+        ConfigError: settings or registry cannot be used.
+        LedgerError: the ledger cannot be used, or another daemon holds it.
+    """
+    with ExitStack() as stack:
+        holder = Holder(os.getpid(), socket.gethostname(), now().isoformat(timespec="seconds"))
+        stack.enter_context(hold(settings.ledger, holder))
+        parts = stack.enter_context(opened(settings, now=now, observers=observers))
+        yield Daemon(parts, now, observers)

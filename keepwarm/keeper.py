@@ -1,0 +1,342 @@
+"""Tends prefixes: decides anew, writes the intent, pings, judges the answer, completes the entry, tells the observers.
+
+It owns retries and the only `except Exception` of the program. It has no timers (see `scheduler`) and plans nothing
+itself (see `planner`).
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import traceback
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Protocol
+
+from keepwarm import events, planner, verdicts
+from keepwarm.clock import monotonic_seconds
+from keepwarm.errors import ConfigError, KeepwarmError, LedgerError, Problem, Unavailable
+from keepwarm.limits import RateLimit
+from keepwarm.model import (
+    Action,
+    Answer,
+    Decision,
+    Entry,
+    Event,
+    Intent,
+    Outcome,
+    Prefix,
+    PrefixState,
+    Reason,
+)
+
+Observer = Callable[[Event], None]
+
+# An entry of another process without an outcome is taken to be in flight for this long, and for an orphan afterwards.
+_IN_FLIGHT = timedelta(minutes=5)
+
+
+class Pinger(Protocol):
+    """What sends a ping: `bedrock.Gateway`."""
+
+    def ping(self, prefix: Prefix) -> Answer:
+        """Send one ping; raises KeepwarmError."""
+
+
+class Book(Protocol):
+    """What keeps entries: `ledger.Ledger`."""
+
+    def open_entry(self, intent: Intent, run_id: str) -> int:
+        """Write an intent; returns its number."""
+
+    def close_entry(self, number: int, outcome: Outcome) -> None:
+        """Write its outcome."""
+
+    def recent(self, fingerprints: Collection[str] | None, limit_each: int = 20) -> dict[str, list[Entry]]:
+        """The last entries of each fingerprint, oldest first."""
+
+    def entries_after(self, number: int, not_run_id: str) -> list[Entry]:
+        """Entries of other processes above a number."""
+
+    def latest_number(self) -> int:
+        """The highest number so far."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One prefix in the keeper's care."""
+
+    prefix: Prefix
+    state: PrefixState
+    in_flight: bool = False
+    told: tuple[str, Reason] | None = None
+
+
+class Keeper:
+    """The prefixes of one registry and what is known of them; safe to use from many threads.
+
+    Args:
+        run_id: names this run in the ledger.
+        observers: called with every event, in the thread that caused it; they must not raise.
+        randomness: for the jitter of retries.
+    """
+
+    def __init__(
+        self,
+        *,
+        pinger: Pinger,
+        book: Book,
+        run_id: str,
+        now: Callable[[], datetime],
+        rate: RateLimit,
+        observers: Sequence[Observer] = (),
+        randomness: random.Random | None = None,
+    ) -> None:
+        self._pinger = pinger
+        self._book = book
+        self._run_id = run_id
+        self._now = now
+        self._rate = rate
+        self._observers = observers
+        self._random = randomness or random.Random()  # noqa: S311 - jitter, not secrets
+        self._kept: dict[str, _Kept] = {}
+        self._idle = threading.Condition()
+        self._flying = 0
+        self._draining = False
+        self._unwritten: list[tuple[int, Outcome]] = []
+        self._seen = 0
+        self._refresh_cost_usd = Decimal(0)
+        self._avoidable_usd = Decimal(0)
+
+    # -- the registry ---------------------------------------------------------------------------------------------
+
+    def adopt(self, prefixes: Iterable[Prefix]) -> None:
+        """Take these prefixes into care and let all others go; what is known of a cache entry stays known.
+
+        A prefix is known again by its fingerprint, so renaming one or changing its hours loses nothing.
+
+        Raises:
+            LedgerError: what is known of new ones cannot be read; nothing is changed then.
+        """
+        prefixes = tuple(prefixes)
+        with self._idle:
+            known = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
+        seen = self._seen or self._book.latest_number()
+        new = [prefix for prefix in prefixes if prefix.fingerprint not in known]
+        history = self._book.recent([prefix.fingerprint for prefix in new])
+        kept_now: dict[str, _Kept] = {}
+        for prefix in prefixes:
+            kept = known.get(prefix.fingerprint)
+            if kept is None:
+                kept = _Kept(prefix, self._replay(prefix, history.get(prefix.fingerprint, ())))
+            kept.prefix = prefix
+            kept_now[prefix.name] = kept
+        with self._idle:
+            self._kept = kept_now
+            self._seen = seen
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The prefixes in care."""
+        return tuple(self._kept)
+
+    def state(self, name: str) -> PrefixState:
+        """What is known of a prefix."""
+        return self._find(name).state
+
+    def refresh(self) -> list[str]:
+        """Learn what other processes (`keepwarm ping`) wrote into the ledger, and write what could not be written.
+
+        Returns:
+            Names of the prefixes whose state changed, which want to be tended.
+        """
+        self._write_overdue()
+        changed = []
+        by_fingerprint = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
+        for entry in self._book.entries_after(self._seen, self._run_id):
+            if entry.outcome is None and self._now() - entry.intent.started_at < _IN_FLIGHT:
+                break  # it is still in flight: read on from here the next time
+            self._seen = entry.number
+            kept = by_fingerprint.get(entry.intent.fingerprint)
+            if kept and not kept.in_flight:
+                kept.state = planner.absorb(kept.prefix, kept.state, entry, 0.5)
+                changed.append(kept.prefix.name)
+        return changed
+
+    # -- tending --------------------------------------------------------------------------------------------------
+
+    def tend(self, name: str) -> Decision:
+        """Decide now, ping if that is what is decided, and say when to come again."""
+        kept = self._kept.get(name)
+        if kept is None:
+            return Decision(Action.LEAVE, None, Reason.STOPPED, detail="no longer in the registry")
+        with self._alone(kept) as alone:
+            if not alone:
+                return Decision(Action.LEAVE, None, Reason.DRAINING if self._draining else Reason.IN_FLIGHT)
+            now = self._now()
+            decision = planner.decide(kept.prefix, kept.state, now)
+            if decision.action is Action.PING and decision.at and decision.at <= now:
+                if self._has_turn(kept, decision, now):
+                    self._send(kept, decision.reason, now)
+                decision = planner.decide(kept.prefix, kept.state, self._now())
+            self._tell_state(kept, decision)
+            return decision
+
+    def look(self, name: str) -> Decision:
+        """What would be decided now; nothing is sent."""
+        kept = self._find(name)
+        return planner.decide(kept.prefix, kept.state, self._now())
+
+    def ping(self, name: str) -> Entry:
+        """Send one ping now because somebody asked for it, also outside busy hours and when stopped.
+
+        Raises:
+            LedgerError: its entry cannot be written, so it was not sent.
+        """
+        kept = self._find(name)
+        with self._alone(kept) as alone:
+            if not alone:
+                raise LedgerError(f"{name} is being pinged at this moment, or the daemon is stopping")
+            return self._ping(kept, Reason.MANUAL, self._now())
+
+    def drain(self, within: timedelta) -> bool:
+        """Send nothing from now on and wait for the pings in flight.
+
+        Returns:
+            Whether all of them ended in time.
+        """
+        with self._idle:
+            self._draining = True
+            ended = self._idle.wait_for(lambda: self._flying == 0, within.total_seconds())
+        self._write_overdue()
+        return ended
+
+    # -- one ping -------------------------------------------------------------------------------------------------
+
+    def _send(self, kept: _Kept, reason: Reason, now: datetime) -> None:
+        try:
+            self._ping(kept, reason, now)
+        except LedgerError as error:
+            kept.state = planner.hold_back(kept.prefix, kept.state, now, error.code, self._random.random())
+            self._tell("ledger_failed", "error", prefix=kept.prefix.name, error=str(error), hint=error.hint)
+
+    def _ping(self, kept: _Kept, reason: Reason, now: datetime) -> Entry:
+        prefix, before = kept.prefix, kept.state
+        intent = Intent(
+            prefix=prefix.name,
+            fingerprint=prefix.fingerprint,
+            model_id=prefix.model_id,
+            region=prefix.route.region,
+            api=prefix.api,
+            ttl=prefix.ttl,
+            reason=reason,
+            attempt=before.failures + 1,
+            started_at=now,
+            high_cost_usd=verdicts.high_cost_usd(prefix, before),
+            provisioned=prefix.provisioned,
+        )
+        number = self._book.open_entry(intent, self._run_id)
+        outcome = self._judge(prefix, intent)
+        entry = Entry(number, intent, outcome)
+        kept.state = planner.absorb(prefix, before, entry, self._random.random())
+        self._complete(number, outcome)
+        self._tell_ping(prefix, entry, before, kept.state)
+        return entry
+
+    def _judge(self, prefix: Prefix, intent: Intent) -> Outcome:
+        """Send, and turn whatever comes back, or does not, into an outcome."""
+        began = monotonic_seconds()
+        try:
+            answer = self._pinger.ping(prefix)
+        except KeepwarmError as error:
+            outcome = verdicts.failed(intent, error)
+        except Exception as error:  # noqa: BLE001 - the program's only one: a bug must not end the tending
+            trace = traceback.format_tb(error.__traceback__)  # without the message, which may hold prompt text
+            self._tell("ping_crashed", "error", prefix=prefix.name, error=type(error).__name__, trace="".join(trace))
+            lost = Unavailable(f"unexpected {type(error).__name__}", maybe_billed=True, hint="report this as a bug")
+            outcome = verdicts.failed(intent, lost)
+        else:
+            outcome = verdicts.judge(prefix, intent, answer)
+            self._observe(events.of_witnesses(prefix, answer, self._now()))
+        return replace(outcome, completed_at=self._now(), latency_ms=round((monotonic_seconds() - began) * 1000))
+
+    def _complete(self, number: int, outcome: Outcome) -> None:
+        try:
+            self._book.close_entry(number, outcome)
+        except LedgerError as error:
+            with self._idle:
+                self._unwritten.append((number, outcome))
+            self._tell("ledger_failed", "error", entry=number, error=str(error), hint=error.hint)
+
+    def _write_overdue(self) -> None:
+        with self._idle:
+            overdue, self._unwritten = self._unwritten, []
+        for number, outcome in overdue:
+            self._complete(number, outcome)
+
+    def _has_turn(self, kept: _Kept, decision: Decision, now: datetime) -> bool:
+        """Whether the rate limit lets this ping go now; if not, the state says when to try again."""
+        key = (kept.prefix.route, kept.prefix.model_id)
+        turn = self._rate.turn(key, kept.prefix.name, now, decision.warm_until)
+        if turn <= now:
+            return True
+        kept.state = replace(kept.state, retry_at=turn, retry_reason="rate_limited")
+        return False
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self, kept: _Kept) -> Iterator[bool]:
+        """At most one ping in flight for each prefix, and none once draining."""
+        with self._idle:
+            alone = not kept.in_flight and not self._draining
+            if alone:
+                kept.in_flight = True
+                self._flying += 1
+        try:
+            yield alone
+        finally:
+            if alone:
+                with self._idle:
+                    kept.in_flight = False
+                    self._flying -= 1
+                    self._idle.notify_all()
+
+    def _replay(self, prefix: Prefix, entries: Iterable[Entry]) -> PrefixState:
+        state = PrefixState()
+        for entry in entries:
+            state = planner.absorb(prefix, state, entry, 0.5)
+        return state
+
+    def _find(self, name: str) -> _Kept:
+        if name not in self._kept:
+            raise ConfigError([Problem("registry", 0, "", f"has no prefix {name!r}")])
+        return self._kept[name]
+
+    # -- telling --------------------------------------------------------------------------------------------------
+
+    def _tell(self, name: str, severity: str, **fields: object) -> None:
+        self._observe(Event(name, self._now(), severity, fields))
+
+    def _observe(self, event: Event | None) -> None:
+        if event is None:
+            return
+        for observe in self._observers:
+            observe(event)
+
+    def _tell_ping(self, prefix: Prefix, entry: Entry, before: PrefixState, after: PrefixState) -> None:
+        with self._idle:
+            self._refresh_cost_usd += entry.cost_usd
+            self._avoidable_usd += entry.outcome.avoidable_usd if entry.outcome else 0
+            totals = (self._refresh_cost_usd, self._avoidable_usd)
+        self._observe(events.of_ping(entry, before, *totals))
+        self._observe(events.of_billed_ttl(prefix, before, after, self._now()))
+
+    def _tell_state(self, kept: _Kept, decision: Decision) -> None:
+        event = events.of_decision(kept.prefix, kept.state, decision, self._now())
+        if kept.told != (event.name, decision.reason):
+            kept.told = (event.name, decision.reason)
+            self._observe(event)

@@ -1,0 +1,152 @@
+"""The settings of this installation: `KEEPWARM_*` variables and what they default to.
+
+It opens no ledger and reads no registry; the only file that it touches is the fingerprint key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from keepwarm.errors import ConfigError, Problem
+
+PREFIX = "KEEPWARM_"
+_KEY_BYTES = 32
+
+
+def _default_state_dir() -> Path:
+    """The directory that systemd gives the service, or the user's own."""
+    given = os.environ.get("STATE_DIRECTORY")
+    if given:
+        return Path(given.split(":")[0])
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "keepwarm"
+
+
+class Settings(BaseSettings):
+    """One field per variable; the description of each is its line in the documentation."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    registry: Path = Field(Path("config/registry.yaml"), description="The registry file.")
+    state_dir: Path = Field(
+        default_factory=_default_state_dir,
+        description="Where the ledger and the fingerprint key live; by default systemd's STATE_DIRECTORY, else "
+        "`$XDG_STATE_HOME/keepwarm`, else `~/.local/state/keepwarm`.",
+    )
+    ledger_url: str = Field("", description="SQLAlchemy URL of the ledger; by default SQLite in the state directory.")
+    models: Path | None = Field(
+        None,
+        description="A file of the shape of `keepwarm/data/models.json`; its models replace those of the same name.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe log line shown."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto` writes readable lines on a terminal and JSON lines elsewhere."
+    )
+    max_concurrent_pings: Annotated[int, Field(ge=1, le=1000)] = Field(
+        16, description="Pings in flight at once; also the size of each connection pool."
+    )
+    requests_per_minute: Annotated[int, Field(ge=1)] = Field(
+        600,
+        description="Pings per minute for each account, region and model; a ping over it is sent later if its entry "
+        "still lives then, and skipped otherwise.",
+    )
+    read_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        120, description="How long a ping waits for its answer; a cold prompt of 500,000 tokens takes tens of seconds."
+    )
+    drain_seconds: Annotated[float, Field(ge=0)] = Field(
+        25, description="How long running pings may finish after SIGTERM; keep it under the supervisor's stop timeout."
+    )
+    reconcile_seconds: Annotated[float, Field(gt=0)] = Field(
+        30, description="How often every prefix is looked at anew, whatever its timer says."
+    )
+
+    @property
+    def ledger(self) -> str:
+        """URL of the ledger, with the default filled in."""
+        return self.ledger_url or f"sqlite:///{self.state_dir / 'ledger.sqlite'}"
+
+    @property
+    def drain(self) -> timedelta:
+        """`drain_seconds` as a duration."""
+        return timedelta(seconds=self.drain_seconds)
+
+    @property
+    def reconcile(self) -> timedelta:
+        """`reconcile_seconds` as a duration."""
+        return timedelta(seconds=self.reconcile_seconds)
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigError: a value is not allowed, or a `KEEPWARM_` variable is not known (most likely misspelt).
+    """
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    problems = [
+        Problem("environment", 0, name, "is not a setting" + _guess(name, known))
+        for name in environ
+        if name.startswith(PREFIX) and name not in known
+    ]
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        for detail in error.errors():
+            name = f"{PREFIX}{detail['loc'][0]}".upper()
+            problems.append(Problem("environment", 0, name, f"{detail['input']!r}: {detail['msg']}"))
+        settings = None
+    if problems or settings is None:
+        raise ConfigError(problems, hint="docs/reference.md lists every setting")
+    return settings
+
+
+def fingerprint_key(settings: Settings) -> bytes:
+    """The key of this installation's fingerprints, made on first use.
+
+    Raises:
+        ConfigError: the state directory cannot be written, or the key in it is damaged.
+    """
+    path = settings.state_dir / "fingerprint.key"
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            _create_whole(path, secrets.token_bytes(_KEY_BYTES))
+        key = path.read_bytes()
+    except OSError as error:
+        message = f"cannot be used: {error.strerror}"
+        raise ConfigError(
+            [Problem(str(path), 0, "", message)], hint="set KEEPWARM_STATE_DIR to a directory that keepwarm may write"
+        ) from None
+    if len(key) != _KEY_BYTES:
+        message = f"is damaged: {len(key)} bytes instead of {_KEY_BYTES}"
+        raise ConfigError(
+            [Problem(str(path), 0, "", message)], hint="delete it; the ledger starts to know prefixes anew"
+        )
+    return key
+
+
+def _create_whole(path: Path, content: bytes) -> None:
+    """Create a private file so that no other process ever sees it half-written; one that exists stays as it is."""
+    own = path.with_suffix(f".{os.getpid()}")
+    own.touch(mode=0o600)
+    own.write_bytes(content)
+    with contextlib.suppress(FileExistsError):
+        os.link(own, path)
+    own.unlink()
+
+
+def _guess(name: str, known: set[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,135 @@
+"""The keeper's twin in virtual time: what would be pinged when, and for how much, with nothing sent.
+
+It uses the planner that the daemon uses; every imagined ping succeeds, as a hit on a living entry and a write on a dead
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from keepwarm import accounting, busyhours, planner, pricing
+from keepwarm.model import Action, Decision, Entry, Intent, Outcome, Prefix, PrefixState, Reason, Usage, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedPing:
+    """One ping of a plan.
+
+    Attributes:
+        verdict: `hit`, or `rewrite` for a write of a dead entry.
+    """
+
+    prefix: str
+    at: datetime
+    reason: Reason
+    verdict: Verdict
+    cost_usd: Decimal
+
+
+def project(prefix: Prefix, state: PrefixState, since: datetime, until: datetime) -> Iterator[PlannedPing]:
+    """The coming pings of a prefix in [since, until), in order."""
+    now = since
+    while now < until:
+        decision = planner.decide(prefix, state, now)
+        if decision.at is None or decision.at >= until:
+            return
+        if decision.action is Action.PING and decision.at <= now:
+            entry = imagine(prefix, state, decision, now)
+            state = planner.absorb(prefix, state, entry, 0.5)
+            yield PlannedPing(prefix.name, now, decision.reason, entry.verdict, entry.cost_usd)
+            continue
+        now = decision.at
+
+
+def imagine(prefix: Prefix, state: PrefixState, decision: Decision, now: datetime) -> Entry:
+    """The entry of a ping that succeeds: a hit where the entry lives, a write where it does not."""
+    tokens = planner.tokens_of(prefix, state)
+    alive = decision.warm_until is not None
+    usage = Usage(
+        input_tokens=1,
+        output_tokens=prefix.facts.min_max_tokens,
+        cache_read_tokens=tokens if alive else 0,
+        cache_write_tokens=0 if alive else tokens,
+    )
+    intent = Intent(
+        prefix=prefix.name,
+        fingerprint=prefix.fingerprint,
+        model_id=prefix.model_id,
+        region=prefix.route.region,
+        api=prefix.api,
+        ttl=prefix.ttl,
+        reason=decision.reason,
+        attempt=1,
+        started_at=now,
+        high_cost_usd=Decimal(0),
+        provisioned=prefix.provisioned,
+    )
+    cost = pricing.cost_usd(prefix.facts.prices, usage, prefix.ttl)
+    return Entry(0, intent, Outcome(now, usage.verdict, cost, usage=usage))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The coming pings of one prefix.
+
+    Attributes:
+        decision: what would be decided at `since`.
+        pings: in order.
+        cost_usd: of all of them.
+        break_even_requests_per_day: well-spaced requests in a busy day from which they pay; None when they never do.
+        estimated: True when the prefix was never measured, so that tokens and money are estimates.
+    """
+
+    prefix: str
+    decision: Decision
+    pings: tuple[PlannedPing, ...]
+    cost_usd: Decimal
+    break_even_requests_per_day: int | None
+    estimated: bool
+
+
+def plan(prefix: Prefix, state: PrefixState, since: datetime, until: datetime) -> Plan:
+    """The pings of a prefix in [since, until), with what they cost and from which traffic on they pay."""
+    pings = tuple(project(prefix, state, since, until))
+    background = background_of(prefix, state, since, until)
+    return Plan(
+        prefix=prefix.name,
+        decision=planner.decide(prefix, state, since),
+        pings=pings,
+        cost_usd=sum((ping.cost_usd for ping in pings), Decimal(0)),
+        break_even_requests_per_day=accounting.break_even_requests_per_day(
+            background.daily_refresh_cost_usd, background.avoided_write_usd
+        ),
+        estimated=not state.cached_tokens,
+    )
+
+
+def background_of(prefix: Prefix, state: PrefixState, since: datetime, until: datetime) -> accounting.Background:
+    """What the registry adds to the entries of a prefix for a report about [since, until)."""
+    tokens = planner.tokens_of(prefix, state)
+    return accounting.Background(
+        busy=tuple(busyhours.spans(prefix.busy_hours, since, until)),
+        lifetime=lambda entry: planner.lifetime_of(
+            prefix, PrefixState(billed_ttl=entry.outcome.billed_ttl if entry.outcome else None)
+        ),
+        provisioned=prefix.provisioned,
+        daily_refresh_cost_usd=_busy_day_cost(prefix, state, until),
+        avoided_write_usd=pricing.avoided_write_usd(prefix.facts.prices, tokens, prefix.ttl),
+    )
+
+
+def _busy_day_cost(prefix: Prefix, state: PrefixState, since: datetime) -> Decimal | None:
+    """What a busy day of the coming week costs on average, from a cold start; None when it has none."""
+    zone = ZoneInfo(prefix.busy_hours.timezone)
+    cold = PrefixState(billed_ttl=state.billed_ttl, cached_tokens=state.cached_tokens)
+    week = timedelta(days=7)
+    days = {span.start.astimezone(zone).date() + timedelta(days=day)
+            for span in busyhours.spans(prefix.busy_hours, since, since + week)
+            for day in range(max(1, -(-span.duration // timedelta(days=1))))}  # fmt: skip
+    costs = [ping.cost_usd for ping in project(prefix, cold, since, since + week)]
+    return sum(costs, Decimal(0)) / len(days) if days and costs else None

@@ -1,0 +1,64 @@
+"""Turns events into log lines: JSON for machines, readable ones on a terminal.
+
+It decides nothing and is handed no prompt text. Log events have constant snake_case names in the past tense.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TextIO
+
+import structlog
+
+from keepwarm.model import Event
+
+
+def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
+    """Send all log lines of this process to `stream` (stderr by default), also those of libraries."""
+    stream = stream or sys.stderr
+    readable = log_format == "console" or (log_format == "auto" and stream.isatty())
+    shared: list[Any] = [structlog.stdlib.add_log_level, _plain_values]
+    renderer: Any = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.processors.TimeStamper("iso", utc=True), *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for library in ("apscheduler", "botocore", "boto3", "urllib3", "alembic"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def log(event: Event) -> None:
+    """Write one event as a log line; the event's own time is the line's time."""
+    logger = structlog.get_logger("keepwarm")
+    stamp = event.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    logger.log(logging.getLevelNamesMapping()[event.severity.upper()], event.name, timestamp=stamp, **event.fields)
+
+
+def _plain_values(_logger: Any, _method: str, fields: Any) -> Any:
+    return {name: _plain(value) for name, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return value
