@@ -37,12 +37,13 @@ from keepwarm.pricing import Catalog, parse_model_id
 
 CONNECTION_RESET = "ConnectionReset"
 
+_TOO_DEEP = Refusal("ValidationException", "Malformed input request: too deeply nested.")
+
 _BASE_MS = 350.0
 _COUNT_BASE_MS = 70.0
 _UNCACHED_MS_PER_TOKEN = 0.06
 _READ_MS_PER_TOKEN = 0.004
 _JITTER = 0.1
-_REMEMBERED_REQUESTS = 100_000
 _REQUESTS_BETWEEN_PURGES = 1_000
 
 # In the order in which they are asked; the refused request is never read.
@@ -117,6 +118,7 @@ class Service:
         time_scale: float = 1.0,
         latency_scale: float | None = None,
         log_limit: int = 100_000,
+        remembered_requests: int = 100_000,
     ) -> None:
         self._log: deque[Request] = deque(maxlen=log_limit)
         self._catalog = catalog
@@ -125,6 +127,7 @@ class Service:
         self._cache = Cache(time_scale=time_scale)
         self._key = secrets.token_bytes(32)
         self._faults: dict[str, Faults] = {}
+        self._remembered_requests = remembered_requests
         self._times_seen: dict[str, int] = {}
         self._served = 0
         self._lock = threading.Lock()
@@ -165,6 +168,8 @@ class Service:
         try:
             reply = self._answer(call, at, faults, dice, notes)
             code = CONNECTION_RESET if reply.cut else ""
+        except RecursionError:
+            reply, code = refusal_reply(_TOO_DEEP, _request_id(dice)), _TOO_DEEP.code
         except Refusal as refusal:
             reply, code = refusal_reply(refusal, _request_id(dice)), refusal.code
         self._note(call, at, 0 if reply.cut else reply.status, code, notes)
@@ -250,7 +255,7 @@ class Service:
         with self._lock:
             times_seen = self._times_seen.pop(digest, 0)
             self._times_seen[digest] = times_seen + 1
-            if len(self._times_seen) > _REMEMBERED_REQUESTS:
+            if len(self._times_seen) > self._remembered_requests:
                 del self._times_seen[next(iter(self._times_seen))]
         return Dice(self._seed, digest, times_seen)
 

@@ -247,7 +247,7 @@ def test_a_client_waits_for_as_long_as_the_answer_says(emulate):
 
 def test_the_same_seed_gives_the_same_latencies_and_another_seed_others(emulate):
     def latencies(seed):
-        bench = emulate(seed=seed, latency_scale=0.02, time_scale=0)
+        bench = emulate(seed=seed, latency_scale=0.005, time_scale=0)
         for _ in range(4):
             bench.billed(system=[bench.text(100_000), bench.point()])
         return [request.latency_ms for request in bench.emulator.log]
