@@ -234,11 +234,16 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 # -- report -------------------------------------------------------------------------------------------------------
 
 
-def print_report(found: accounting.Report) -> None:
-    """The report as two tables: money, then warmth."""
+def print_report(found: accounting.Report, *, break_even: bool = True) -> None:
+    """The report as two tables: money, then warmth.
+
+    Args:
+        break_even: whether to show from how many requests a day each prefix pays.
+    """
     title = f"{_say(found.since)} to {_say(found.until)}"
     money = table("prefix", "pings", ">refresh cost", ">avoided write", ">net", title=title)
-    warmth = table("prefix", ">warm of busy time", ">warm p50/p95 ms", ">cold p50/p95 ms", ">pays from")
+    columns = ("prefix", ">warm of busy time", ">warm p50/p95 ms", ">cold p50/p95 ms")
+    warmth = table(*columns, *([">pays from"] if break_even else []))
     for account in (*found.prefixes, found.total):
         name = account.name or "total"
         if not account.name:
@@ -258,7 +263,7 @@ def print_report(found: accounting.Report) -> None:
             f"{share:.1%}" if share is not None else "-",
             f"{_ms(account.latency_warm_ms.p50)}/{_ms(account.latency_warm_ms.p95)}",
             f"{_ms(account.latency_cold_ms.p50)}/{_ms(account.latency_cold_ms.p95)}",
-            f"{pays}/day" if pays is not None else "-",
+            *([f"{pays}/day" if pays is not None else "-"] if break_even else []),
         )
     out.print(money)
     out.print(f"avoided write and net are bounds; {found.total.basis}.")

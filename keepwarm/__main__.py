@@ -1,0 +1,5 @@
+"""`python -m keepwarm` is the program `keepwarm`."""
+
+from keepwarm.cli import main
+
+main()
