@@ -109,7 +109,7 @@ _VERBS = ("names", "confirms", "returns", "explains", "records", "forwards", "ch
 _OBJECTS = (
     "the order number",
     "a written notice",
-    "the date of delivery",
+    "the delivery date",
     "each clause",
     "the open amount",
     "its reason",
