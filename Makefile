@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: setup fmt lint test demo run bench image lock clean
+.PHONY: setup fmt lint test demo run image lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -46,3 +46,7 @@ lock: setup  ## write requirements/*.txt anew from pyproject.toml
 
 clean:
 	@rm -rf .venv build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+image: requirements/run.txt  ## the container image, with whichever builder there is
+	@builder=$$(command -v docker || command -v buildah) || { echo "make image needs docker or buildah"; exit 1; }; \
+	$$builder build -t keepwarm .

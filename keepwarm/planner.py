@@ -34,6 +34,9 @@ _TOUCHING = frozenset({Verdict.HIT, Verdict.PARTIAL, Verdict.REWRITE})
 # Ping this share of the margin early, differently for each prefix, so that prefixes that fall due together spread.
 _SPREAD = 0.5
 
+# Why the keeper lets a ping wait that had no turn; unlike the pause after a failure, this one has no upper bound.
+RATE_LIMITED = "rate_limited"
+
 # A touch from further in the future than this means that the clock was set back: when the entry dies is not known.
 _CLOCK_TOLERANCE = timedelta(seconds=10)
 
@@ -49,15 +52,14 @@ def decide(prefix: Prefix, state: PrefixState, now: datetime) -> Decision:
     """
     if state.stop:
         return Decision(Action.LEAVE, None, Reason.STOPPED, detail=f"{state.stop.code}: {state.stop.message}")
-    if state.touched_at and state.touched_at > now + _CLOCK_TOLERANCE:
-        state = replace(state, touched_at=None)
+    state = _without_the_future(prefix, state, now)
     window = busyhours.span_at(prefix.busy_hours, now)
     expiry = expiry_of(prefix, state)
     warm_until = expiry if expiry and expiry > now else None
     if window is None:
         return _wait_for_opening(prefix, now, warm_until, Reason.OUTSIDE_BUSY_HOURS)
     if warm_until is None:
-        return _decide_cold(prefix, state, now, window)
+        return _decide_cold(prefix, state, now, window, expiry)
     return _decide_warm(prefix, state, now, window, warm_until)
 
 
@@ -131,12 +133,23 @@ def default_margin(ttl: Ttl, lifetime: timedelta) -> timedelta:
     return lifetime * (share / ttl.duration)
 
 
-def _decide_cold(prefix: Prefix, state: PrefixState, now: datetime, window: Span) -> Decision:
+def _without_the_future(prefix: Prefix, state: PrefixState, now: datetime) -> PrefixState:
+    """The state without moments that only a clock that was set back can explain."""
+    if state.touched_at and state.touched_at > now + _CLOCK_TOLERANCE:
+        state = replace(state, touched_at=None)
+    if state.retry_at and state.retry_at > now + ping_period(prefix, state) + _CLOCK_TOLERANCE:
+        return state if state.retry_reason == RATE_LIMITED else replace(state, retry_at=None)
+    return state
+
+
+def _decide_cold(
+    prefix: Prefix, state: PrefixState, now: datetime, window: Span, expired_at: datetime | None
+) -> Decision:
     if not prefix.prewarm:
         return Decision(Action.LEAVE, None, Reason.NO_TRAFFIC_YET)
     if window.end - now < min(margin_of(prefix, state), window.duration / 2):
         return _wait_for_opening(prefix, now, None, Reason.CLOSING_SOON)
-    if not policies.wants_write(prefix.policy, state, window):
+    if not policies.wants_write(prefix.policy, expired_at, window):
         return _wait_for_opening(prefix, now, None, Reason.IDLE_LIMIT)
     if state.retry_at and state.retry_at > now:
         return Decision(Action.WAIT, state.retry_at, Reason.BACKING_OFF, detail=_failures(state))
@@ -146,11 +159,11 @@ def _decide_cold(prefix: Prefix, state: PrefixState, now: datetime, window: Span
 def _decide_warm(prefix: Prefix, state: PrefixState, now: datetime, window: Span, warm_until: datetime) -> Decision:
     if not policies.wants_ping(prefix.policy, state):
         return _wait_for_opening(prefix, now, warm_until, Reason.IDLE_LIMIT)
-    due = warm_until - margin_of(prefix, state) * (1 + _SPREAD * _spread(prefix, state))
+    due = _due(prefix, state, warm_until)
     reason = Reason.KEEP_WARM
     if warm_until >= window.end:
         due, reason = _last_chance(prefix, state, window, due), Reason.BRIDGE_PAUSE
-        if not _bridges(prefix, state, window, warm_until, due):
+        if not _bridges(prefix, state, window, warm_until, max(due, now)):
             return _wait_for_opening(prefix, now, warm_until, Reason.OUTLIVES_BUSY_HOURS)
     if state.retry_at and state.retry_at > due:
         # A retry that would come too late is a new decision after the entry's death, taken when it is there.
@@ -158,6 +171,12 @@ def _decide_warm(prefix: Prefix, state: PrefixState, now: datetime, window: Span
             return Decision(Action.WAIT, state.retry_at, Reason.BACKING_OFF, warm_until, _failures(state))
         due, reason = state.retry_at, Reason.RETRY
     return Decision(Action.PING, max(due, now), reason, warm_until, _failures(state) if state.failures else "")
+
+
+def _due(prefix: Prefix, state: PrefixState, warm_until: datetime) -> datetime:
+    """A margin before expiry, and a little earlier; a margin of nearly the whole lifetime leaves little to spread."""
+    margin = margin_of(prefix, state)
+    return warm_until - margin - min(margin, ping_period(prefix, state)) * _SPREAD * _spread(prefix, state)
 
 
 def _last_chance(prefix: Prefix, state: PrefixState, window: Span, due: datetime) -> datetime:
@@ -176,7 +195,8 @@ def _bridges(prefix: Prefix, state: PrefixState, window: Span, warm_until: datet
 def _wait_for_opening(prefix: Prefix, now: datetime, warm_until: datetime | None, reason: Reason) -> Decision:
     following = busyhours.next_span(prefix.busy_hours, now)
     if following is None:
-        return Decision(Action.LEAVE, None, Reason.NEVER_BUSY, warm_until)
+        never = Reason.NEVER_BUSY if reason is Reason.OUTSIDE_BUSY_HOURS else reason
+        return Decision(Action.LEAVE, None, never, warm_until)
     return Decision(Action.WAIT, following.start, reason, warm_until)
 
 

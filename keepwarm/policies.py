@@ -6,6 +6,8 @@ the state, chosen by the type of the policy value.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from keepwarm.model import BusyHoursPolicy, IdleLimitPolicy, Policy, PrefixState, Span
 
 
@@ -18,13 +20,16 @@ def wants_ping(policy: Policy, state: PrefixState) -> bool:
             return state.idle_pings < limit
 
 
-def wants_write(policy: Policy, state: PrefixState, window: Span) -> bool:
+def wants_write(policy: Policy, expired_at: datetime | None, window: Span) -> bool:
     """Whether a cold entry should be written inside this busy window by ourselves (the prefix has `prewarm` on).
 
-    An idle limit lets an entry die on purpose, so it writes only at the opening: when nothing was touched since.
+    An idle limit lets an entry die on purpose, so it writes only at the opening: when it found none alive.
+
+    Args:
+        expired_at: when the last known entry died, None when none is known.
     """
     match policy:
         case BusyHoursPolicy():
             return True
         case IdleLimitPolicy():
-            return state.touched_at is None or state.touched_at < window.start
+            return expired_at is None or expired_at <= window.start

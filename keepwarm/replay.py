@@ -75,6 +75,7 @@ def _messages(messages: list[Any], dialect: Dialect, last: Block) -> list[Any]:
     if marked["role"] == "user":
         # An assistant's tool calls must all be answered in the turn that follows them.
         content += [block for block in rest if _tool_result_id(block)]
+        content += _beside_documents(content, dialect)
         return [*messages[: last.index], dict(marked) | {"content": content}]
     kept = [*messages[: last.index], dict(marked) | {"content": content}]
     calls = {_tool_use_id(block) for block in content} - {None}
@@ -83,9 +84,19 @@ def _messages(messages: list[Any], dialect: Dialect, last: Block) -> list[Any]:
     return [*kept, {"role": "user", "content": results} if results else _tiny_turn(dialect)]
 
 
+def _beside_documents(content: list[Any], dialect: Dialect) -> list[dict[str, Any]]:
+    """The tiny text for a turn with a document whose own text was cut off; only Anthropic bodies do without."""
+    if dialect is Dialect.ANTHROPIC or any("text" in block for block in content):
+        return []
+    return [_tiny_text(dialect)] if any("document" in block for block in content) else []
+
+
 def _tiny_turn(dialect: Dialect) -> dict[str, Any]:
-    block = {"text": _SMALLEST_TEXT}
-    return {"role": "user", "content": [{"type": "text"} | block if dialect is Dialect.ANTHROPIC else block]}
+    return {"role": "user", "content": [_tiny_text(dialect)]}
+
+
+def _tiny_text(dialect: Dialect) -> dict[str, Any]:
+    return ({"type": "text"} if dialect is Dialect.ANTHROPIC else {}) | {"text": _SMALLEST_TEXT}
 
 
 def _tool_use_id(block: Body) -> str | None:

@@ -1,7 +1,8 @@
 """A YAML file as plain data that remembers the line of every key.
 
 It does not know what the keys mean. Scalars follow YAML 1.2 (so `NO` is Norway and `22:00` is text), tags and
-duplicate keys are refused, and a file that expands to more than a million values is taken for an attack.
+duplicate keys are refused, and a file that nests deeper than a hundred levels or expands to more than a million values
+is taken for an attack.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from keepwarm.errors import ConfigError, Problem
 Location = tuple[str | int, ...]
 
 _MAX_VALUES = 1_000_000
+_MAX_DEPTH = 100
+_PLAIN_TAG = "tag:yaml.org,2002:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +71,24 @@ def read_document(path: Path) -> Document:
     """
     name = str(path)
     try:
-        root = _Loader(path.read_bytes()).get_single_node()
+        content = path.read_bytes()
+        content.decode()
+        _check_depth(name, content)
+        root = _Loader(content).get_single_node()
     except OSError as error:
         raise ConfigError([Problem(name, 0, "", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(name, line, "", "is not UTF-8; save the file in that encoding")]) from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError([Problem(name, line, "", f"is not YAML: {error.problem}")]) from None
     except yaml.YAMLError as error:
         raise ConfigError([Problem(name, 0, "", f"is not YAML: {str(error).splitlines()[0]}")]) from None
     if root is None:
-        raise ConfigError([Problem(name, 0, "", "is empty")])
+        raise ConfigError([Problem(name, 0, "", "is empty; config/registry.example.yaml shows what it may hold")])
     builder = _Builder(name)
-    data = builder.build(root)
+    data = builder.build(root, ())
     if builder.problems:
         raise ConfigError(builder.problems)
     return Document(name, data, root)
@@ -106,6 +115,20 @@ class _Loader(CParser, _Resolver):
         _Resolver.__init__(self)
 
 
+def _check_depth(name: str, content: bytes) -> None:
+    """Refuse deep nesting before libyaml composes it, which recurses in C until the process dies."""
+    loader, depth = _Loader(content), 0
+    while loader.check_event():
+        event = loader.get_event()
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            message = f"nests deeper than {_MAX_DEPTH} levels"
+            raise ConfigError([Problem(name, event.start_mark.line + 1, "", message)])
+
+
 _SCALARS: dict[str, Callable[[str], Any]] = {
     "null": lambda _text: None,
     "bool": lambda text: text.lower() == "true",
@@ -121,38 +144,55 @@ class _Builder:
     def __init__(self, name: str) -> None:
         self._name = name
         self._left = _MAX_VALUES
+        self._open: set[int] = set()
         self.problems: list[Problem] = []
 
-    def build(self, node: yaml.Node) -> Any:
+    def build(self, node: yaml.Node, location: Location) -> Any:
         self._left -= 1
         if self._left < 0:
             message = f"expands to more than {_MAX_VALUES:,} values; aliases may not multiply"
             raise ConfigError([Problem(self._name, node.start_mark.line + 1, "", message)])
-        if isinstance(node, yaml.MappingNode):
-            return dict(self._pairs(node))
-        if isinstance(node, yaml.SequenceNode):
-            return [self.build(item) for item in node.value]
-        convert = _SCALARS.get(node.tag.removeprefix("tag:yaml.org,2002:"))
-        if convert is None:
-            self._refuse(node, f"the tag {node.tag} is not allowed; write plain values")
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, location)
+        if id(node) in self._open:
+            self._refuse(node, location, "is an alias that contains itself")
             return None
-        return convert(node.value)
+        self._open.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            found: Any = dict(self._pairs(node, location))
+        else:
+            found = [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
+        self._open.discard(id(node))
+        if node.tag not in {f"{_PLAIN_TAG}map", f"{_PLAIN_TAG}seq"}:
+            self._refuse(node, location, f"the tag {node.tag} is not allowed; write plain values")
+        return found
 
-    def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[str, Any]]:
+    def _scalar(self, node: yaml.ScalarNode, location: Location) -> Any:
+        convert = _SCALARS.get(node.tag.removeprefix(_PLAIN_TAG))
+        if convert is None:
+            self._refuse(node, location, f"the tag {node.tag} is not allowed; write plain values")
+            return None
+        try:
+            return convert(node.value)
+        except ValueError:
+            self._refuse(node, location, "is too long for a number; put quotes around it if it is text")
+            return None
+
+    def _pairs(self, node: yaml.MappingNode, location: Location) -> Iterator[tuple[str, Any]]:
         seen: dict[str, int] = {}
         for key_node, value_node in node.value:
             key = key_node.value
             if not isinstance(key_node, yaml.ScalarNode):
-                self._refuse(key_node, "a key must be plain text")
+                self._refuse(key_node, location, "has a key that is a list or a mapping; a key must be plain text")
                 continue
             if key in seen:
-                self._refuse(key_node, f"the key {key!r} stands twice, first in line {seen[key]}")
+                self._refuse(key_node, (*location, key), f"stands twice, first in line {seen[key]}; keep one of them")
                 continue
             seen[key] = key_node.start_mark.line + 1
-            yield key, self.build(value_node)
+            yield key, self.build(value_node, (*location, key))
 
-    def _refuse(self, node: yaml.Node, message: str) -> None:
-        self.problems.append(Problem(self._name, node.start_mark.line + 1, "", message))
+    def _refuse(self, node: yaml.Node, location: Location, message: str) -> None:
+        self.problems.append(Problem(self._name, node.start_mark.line + 1, dotted(location), message))
 
 
 def _child(node: yaml.Node, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:

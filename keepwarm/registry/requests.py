@@ -92,8 +92,11 @@ def read_request(path: Path, api: Api, dialect: Dialect, model_id: str) -> Reque
         raise _problem(name, "", f"cannot be read: {error.strerror}") from None
     except json.JSONDecodeError as error:
         raise ConfigError([Problem(name, error.lineno, "", f"is not JSON: {error.msg}")]) from None
-    except (UnicodeDecodeError, RecursionError):
-        raise _problem(name, "", "is not JSON in UTF-8") from None
+    except RecursionError:
+        raise _problem(name, "", "is nested too deeply") from None
+    except ValueError as error:
+        message = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else "holds a number that is too long"
+        raise _problem(name, "", message) from None
     if not isinstance(data, dict):
         raise _problem(name, "", "must hold a JSON object")
     return build_request(name, data, api, dialect, model_id)
@@ -189,14 +192,23 @@ def thinks(request: Request) -> bool:
 
 
 def _why_changed(request: Request) -> str:
+    """What the ping leaves out although it counts for the cached part, and what to do about it."""
     if thinks(request):
         return (
             "has thinking enabled and a cache point in a message: a ping cannot afford to think, and without "
             "thinking it would warm another entry; move the last cache point to the system text"
         )
+    section = request.reading.cache_points[-1].section
+    behind = request.reading.blocks[request.reading.blocks.index(request.reading.cache_points[-1]) + 1 :]
+    if any(fingerprint.cites(block.content) for block in behind):
+        return (
+            "has a document with citations behind its last cache point and none before it: citations count for the "
+            f"cached {section.value}, so a ping without the document would warm another entry; mark a block behind "
+            "the document, or the last tool"
+        )
     return (
-        "has an image behind its last cache point and none before it, which counts for the cached messages; "
-        "move the cache point to the system text"
+        "has an image behind its last cache point and none before it: an image counts for the cached messages, so a "
+        "ping without it would warm another entry; mark a block behind the image, or the system text"
     )
 
 

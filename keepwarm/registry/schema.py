@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from keepwarm import busyhours
-from keepwarm.model import Api, BusyHours, BusyHoursPolicy, IdleLimitPolicy, Policy, Ttl
+from keepwarm.model import Api, BusyHours, BusyHoursPolicy, IdleLimitPolicy, Policy, Ttl, Window
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -27,7 +27,10 @@ def parse_duration(value: Any) -> timedelta:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{value!r} is not a duration; write for example 20s, 4m30s or 1h")
-    return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
+    try:
+        return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
+    except OverflowError:
+        raise ValueError(f"{value!r} is longer than anybody can wait") from None
 
 
 def _positive_duration(value: Any) -> timedelta:
@@ -61,22 +64,71 @@ def _choice(values: type[Ttl] | type[Api]) -> Callable[[Any], Any]:
 
 
 def _check_zone(value: Any) -> str:
-    if value not in available_timezones():
-        raise ValueError(f"{value!r} is not an IANA time zone; write for example Europe/Berlin or UTC")
+    zones = available_timezones()
+    if not isinstance(value, str) or value not in zones:
+        near = get_close_matches(str(value), sorted(zones), n=1)
+        guess = f"did you mean {near[0]}?" if near else "write for example Europe/Berlin or UTC"
+        raise ValueError(f"{value!r} is not an IANA time zone; {guess}")
     return ZoneInfo(value).key
 
 
 def _check_holidays(value: Any) -> str:
-    busyhours.check_holidays(str(value))
+    busyhours.check_holidays(_text(value))
     return str(value)
+
+
+def _parse_window(value: Any) -> Window:
+    return busyhours.parse_window(_text(value))
+
+
+def _parse_closed(value: Any) -> tuple[date, date]:
+    return busyhours.parse_closed(_text(value))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {_shown(value)}")  # noqa: TRY004 - pydantic collects only ValueErrors
+    return value
+
+
+def _check_not_blank(value: str) -> str:
+    if not value.strip():
+        raise ValueError("must not be blank")
+    return value
+
+
+def _formed(pattern: str, form: str) -> AfterValidator:
+    """Text of this form, which the message describes in words."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} is not {form}")
+        return value
+
+    return AfterValidator(check)
 
 
 Duration = Annotated[timedelta, BeforeValidator(_positive_duration)]
 TtlField = Annotated[Ttl, BeforeValidator(_choice(Ttl))]
 ApiField = Annotated[Api, BeforeValidator(_choice(Api))]
 PolicyField = Annotated[Policy, BeforeValidator(_parse_policy)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-Text = Annotated[str, Field(min_length=1, max_length=2048)]
+Name = Annotated[
+    str,
+    _formed(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}",
+        "a name; it may have up to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit",
+    ),
+]
+Region = Annotated[str, _formed(r"[a-z]{2,}(-[a-z]+)+-\d+", "an AWS region; write for example eu-central-1")]
+RoleArn = Annotated[
+    str,
+    _formed(
+        r"arn:aws[a-z-]*:iam::\d{12}:role/.+", "the ARN of a role; write for example arn:aws:iam::123456789012:role/name"
+    ),
+]
+Text = Annotated[str, Field(max_length=2048), AfterValidator(_check_not_blank)]
+FileName = Annotated[Text, _formed(r"[^\0]+", "the path of a file")]
+Prompt = Annotated[str, AfterValidator(_check_not_blank)]
 
 
 class _Strict(BaseModel):
@@ -87,9 +139,9 @@ class BusyHoursEntry(_Strict):
     """One set of busy hours."""
 
     timezone: Annotated[str, BeforeValidator(_check_zone)]
-    windows: Annotated[list[Annotated[Any, BeforeValidator(busyhours.parse_window)]], Field(min_length=1)]
+    windows: Annotated[list[Annotated[Any, BeforeValidator(_parse_window)]], Field(min_length=1)]
     holidays: Annotated[str, BeforeValidator(_check_holidays)] | None = None
-    except_: Annotated[list[Annotated[Any, BeforeValidator(busyhours.parse_closed)]], Field(alias="except")] = []
+    except_: Annotated[list[Annotated[Any, BeforeValidator(_parse_closed)]], Field(alias="except")] = []
 
     def build(self, name: str) -> BusyHours:
         """The value that the planner knows."""
@@ -99,8 +151,8 @@ class BusyHoursEntry(_Strict):
 class SystemShorthand(_Strict):
     """One system text with one cache point at its end."""
 
-    file: Text | None = None
-    text: Text | None = None
+    file: FileName | None = None
+    text: Prompt | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> SystemShorthand:
@@ -115,9 +167,9 @@ class PrefixEntry(_Strict):
     name: Name
     model_id: Text
     base_model: Text | None = None
-    region: Annotated[str, Field(pattern=r"^[a-z]{2,}(-[a-z]+)+-\d+$")]
+    region: Region
     api: ApiField
-    request: Text | None = None
+    request: FileName | None = None
     system: SystemShorthand | None = None
     ttl: TtlField | None = None
     busy_hours: Text
@@ -126,7 +178,7 @@ class PrefixEntry(_Strict):
     lifetime: Duration | None = None
     margin: Duration | None = None
     profile: Text | None = None
-    role_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$")] | None = None
+    role_arn: RoleArn | None = None
     provisioned: bool = False
     tags: dict[str, str] = {}
     prices: dict[str, Any] | None = None
@@ -143,12 +195,31 @@ class Head(_Strict):
 
 
 _SAYINGS: dict[str, Callable[[Any, Any], str]] = {
-    "missing": lambda _input, _context: "is missing",
+    "missing": lambda _input, _context: "is missing; it must be given here or in the defaults",
     "value_error": lambda _input, context: str(context["error"]),
-    "literal_error": lambda _input, context: f"must be {context['expected']}",
-    "string_pattern_mismatch": lambda found, context: f"{found!r} does not have the form {context['pattern']}",
-    "bool_type": lambda found, _context: f"must be true or false, not {found!r}",
+    "literal_error": lambda found, context: f"must be {context['expected']}, not {_shown(found)}",
+    "bool_type": lambda found, _context: f"must be true or false, not {_shown(found)}",
+    "int_type": lambda found, _context: f"must be a whole number, not {_shown(found)}",
+    "greater_than_equal": lambda found, context: f"must be {context['ge']} or more, not {found}",
+    "string_type": lambda found, _context: f"must be text, not {_shown(found)}",
+    "string_too_long": lambda _input, context: f"is longer than {context['max_length']} characters",
+    "list_type": lambda found, _context: f"must be a list, not {_shown(found)}",
+    "too_short": lambda _input, _context: "must hold at least one entry",
+    "dict_type": lambda found, _context: f"must be a mapping of keys to values, not {_shown(found)}",
+    "model_type": lambda found, _context: f"must be a mapping of keys to values, not {_shown(found)}",
 }
+
+
+def _shown(value: Any) -> str:
+    """A value as an error quotes it; long ones only by their kind, since they may be a prompt."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def say(error: Mapping[str, Any], allowed: tuple[str, ...]) -> str:
