@@ -1,25 +1,70 @@
 """Digests of what a prompt cache sees: equal digests mean the same entry, and nothing of the prompt can be read back.
 
-It does not parse requests (see `dialects`) and keeps nothing. Digests are HMACs under a key of the installation, so
-that a leaked ledger cannot be searched for known prompts. What counts is the invalidation table of the Anthropic
-prompt caching page, read 2026-11-22: tools count for everything; system, citations and speed for system and messages;
-tool choice, thinking, effort and the presence of images for the messages only; an output schema (on Bedrock) for
-everything.
+It does not parse requests (see `dialects`) and keeps nothing. A request becomes a `Sketch`: one plain digest for each
+block and each setting that counts, small enough to send and to compare. A sketch and a key become positions: HMACs under
+the installation's key, each of everything up to its block, so that a leaked ledger cannot be searched for known prompts.
+
+What counts is the invalidation table of the Anthropic prompt caching page, read 2026-11-22: tools count for everything;
+system, citations and speed for system and messages; tool choice, thinking, effort and the presence of images for the
+messages only; an output schema (on Bedrock) for everything.
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from keepwarm.dialects import Reading
+from keepwarm.dialects import Dialect, Reading
 from keepwarm.model import Section, Ttl
 
 # Inside these keys the order of JSON keys is part of what the model is shown; elsewhere it is not.
 _ORDERED_INSIDE = frozenset({"input_schema", "inputSchema", "input", "json", "schema"})
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDigest:
+    """One block without its text.
+
+    Attributes:
+        digest: hexadecimal, 128 bits; of the block alone, and of the role if it opens a message.
+        marker: ttl of the cache point on it, None without one.
+        size: characters of its text.
+    """
+
+    section: Section
+    digest: str
+    marker: Ttl | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SettingDigest:
+    """One setting that counts for the cache, without its value.
+
+    Attributes:
+        since: the first section for which it counts; it counts for all that follow.
+    """
+
+    since: Section
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A request as its cache sees it, as plain digests: of a known text anybody can compute them.
+
+    Attributes:
+        settings: ordered by section and name; only those that were set.
+    """
+
+    dialect: Dialect
+    settings: tuple[SettingDigest, ...]
+    blocks: tuple[BlockDigest, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +83,33 @@ class Position:
     size: int
 
 
-def positions(reading: Reading, key: bytes) -> tuple[Position, ...]:
-    """Every position of a prompt with its cumulative digest.
+def sketch(reading: Reading) -> Sketch:
+    """The digests of a request's blocks and settings; the one place that sees its text."""
+    return Sketch(reading.dialect, tuple(_settings(reading)), tuple(_blocks(reading)))
+
+
+def chain(drawn: Sketch, key: bytes) -> tuple[Position, ...]:
+    """Every position of a sketch with its cumulative digest.
 
     Args:
-        reading: from `dialects.read`.
         key: secret of the installation, any length.
     """
-    return tuple(_positions(reading, key))
+    return tuple(_chain(drawn, key))
+
+
+def positions(reading: Reading, key: bytes) -> tuple[Position, ...]:
+    """Every position of a prompt with its cumulative digest; as `chain` of its sketch."""
+    return chain(sketch(reading), key)
 
 
 def cache_points(reading: Reading, key: bytes) -> tuple[Position, ...]:
     """Only the positions that bear a cache point, in order."""
-    return tuple(position for position in _positions(reading, key) if position.marker)
+    return tuple(position for position in positions(reading, key) if position.marker)
+
+
+def cites(content: Mapping[str, Any]) -> bool:
+    """Whether a block, or a part inside it, asks for citations."""
+    return any(map(_cites, _parts(content)))
 
 
 def combine(key: bytes, *parts: str | None) -> str:
@@ -58,29 +117,45 @@ def combine(key: bytes, *parts: str | None) -> str:
     return _mac(key, "", json.dumps(parts))
 
 
-def _positions(reading: Reading, key: bytes) -> Iterator[Position]:
-    seeds = _seeds(reading)
-    # Converse and InvokeModel are not known to render alike, so the dialect is part of the digest.
-    chain, section, message = _mac(key, "", reading.dialect.value), None, -1
+def _blocks(reading: Reading) -> Iterator[BlockDigest]:
+    message = -1
     for block in reading.blocks:
-        if block.section is not section:
-            section = block.section
-            chain = _mac(key, chain, section.value + seeds.get(section, ""))
         opens = block.section is Section.MESSAGES and block.index != message
         message = block.index if block.section is Section.MESSAGES else message
         text = canonical(block.content)
-        chain = _mac(key, chain, f"{block.role if opens else ''}\n{text}")
-        yield Position(section, chain, block.marker, len(text))
+        digest = _plain(f"{block.role if opens else ''}\n{text}")
+        yield BlockDigest(block.section, digest, block.marker, len(text))
 
 
-def _seeds(reading: Reading) -> dict[Section, str]:
-    """What counts from a section on besides its blocks; the schema enters with whichever section comes first."""
-    schema = canonical(reading.output_format) if reading.output_format is not None else ""
+def _settings(reading: Reading) -> Iterator[SettingDigest]:
     parts = [part for block in reading.blocks for part in _parts(block.content)]
-    from_system = {"citations": any(map(_cites, parts))} | dict(reading.system_settings)
-    from_messages = {"images": any(map(_is_image, parts))} | dict(reading.message_settings)
-    system = schema + canonical(from_system)
-    return {Section.TOOLS: schema, Section.SYSTEM: system, Section.MESSAGES: system + canonical(from_messages)}
+    found: dict[Section, dict[str, Any]] = {
+        Section.TOOLS: {"output_format": reading.output_format},
+        Section.SYSTEM: {"citations": any(map(_cites, parts)) or None, **reading.system_settings},
+        Section.MESSAGES: {"images": any(map(_is_image, parts)) or None, **reading.message_settings},
+    }
+    for since, settings in found.items():
+        for name in sorted(settings):
+            if settings[name] is not None:
+                yield SettingDigest(since, name, _plain(canonical(settings[name])))
+
+
+def _chain(drawn: Sketch, key: bytes) -> Iterator[Position]:
+    # Converse and InvokeModel are not known to render alike, so the dialect is part of the digest.
+    link, section = _mac(key, "", drawn.dialect.value), None
+    for block in drawn.blocks:
+        if block.section is not section:
+            section = block.section
+            counting = [setting for setting in drawn.settings if _counts(setting, section)]
+            seed = [f"{setting.name}={setting.digest}" for setting in counting]
+            link = _mac(key, link, "\n".join([section.value, *seed]))
+        link = _mac(key, link, block.digest)
+        yield Position(section, link, block.marker, block.size)
+
+
+def _counts(setting: SettingDigest, section: Section) -> bool:
+    order = list(Section)
+    return order.index(setting.since) <= order.index(section)
 
 
 def _parts(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -122,6 +197,10 @@ def _ordered(value: Any, *, keep: bool) -> Any:
 def _binary(value: Any) -> str:
     """Images and documents in Converse arguments are bytes."""
     return bytes(value).hex()
+
+
+def _plain(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16].hex()
 
 
 def _mac(key: bytes, chain: str, text: str) -> str:

@@ -82,7 +82,8 @@ def read_document(path: Path) -> Document:
         raise ConfigError([Problem(name, line, "", "is not UTF-8; save the file in that encoding")]) from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ConfigError([Problem(name, line, "", f"is not YAML: {error.problem}")]) from None
+        since = f", {error.context} from line {error.context_mark.line + 1} on" if error.context_mark else ""
+        raise ConfigError([Problem(name, line, "", f"is not YAML: {error.problem}{since}")]) from None
     except yaml.YAMLError as error:
         raise ConfigError([Problem(name, 0, "", f"is not YAML: {str(error).splitlines()[0]}")]) from None
     if root is None:
@@ -119,7 +120,7 @@ def _check_depth(name: str, content: bytes) -> None:
     """Refuse deep nesting before libyaml composes it, which recurses in C until the process dies."""
     loader, depth = _Loader(content), 0
     while loader.check_event():
-        event = loader.get_event()
+        event: Any = loader.get_event()
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

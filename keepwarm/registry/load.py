@@ -6,29 +6,34 @@ It applies nothing and keeps nothing: the result is either a whole `Registry` or
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from keepwarm import busyhours, dialects, fingerprint, planner
 from keepwarm.errors import ConfigError, Problem
-from keepwarm.model import ALWAYS, Api, BusyHours, Family, ModelFacts, Prefix, Route, Ttl
+from keepwarm.model import ALWAYS, Api, BusyHours, Family, ModelFacts, Prefix, Route, Section, Ttl
 from keepwarm.pricing import Catalog, CatalogError, parse_catalog, parse_model_id, parse_prices
 from keepwarm.registry import requests
 from keepwarm.registry.document import Document, Location, read_document
+from keepwarm.registry.findings import Findings, Place, keys
 from keepwarm.registry.requests import Ping, Request
-from keepwarm.registry.schema import BusyHoursEntry, Head, PrefixEntry, say
+from keepwarm.registry.schema import BusyHoursEntry, Head, PrefixEntry
 
 # What tool definitions may add to a prompt beyond their own text (Anthropic's tool use page gives 159 to 804).
 _TOOL_OVERHEAD_TOKENS = 1000
 _CHARACTERS_PER_TOKEN = 4
+_PRICE_KEYS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "steps")
+# Stand in for broken values while the rest of an entry is looked at; the result is never used.
+_STAND_INS = {"name": "unnamed", "busy_hours": ALWAYS.name}
 
-Shape = TypeVar("Shape", bound=BaseModel)
 Part = TypeVar("Part", dict[str, Any], list[Any])
 
 
@@ -100,24 +105,24 @@ class _Loader:
         self._catalog = catalog
         self._key = key
         self._now = now
-        self._problems: list[Problem] = []
-        self._warnings: list[Problem] = []
+        self._findings = Findings(document)
         self._requests: dict[tuple[Path, Api, str], Request] = {}
 
     def load(self) -> Registry:
-        head = self._validate(Head, self._document.data, ())
+        head = self._findings.validate(Head, self._document.data, Place(()))
         hours = self._busy_hours(self._part("busy_hours", dict))
         defaults = self._part("defaults", dict)
         self._check_defaults(defaults)
         entries = self._part("prefixes", list)
+        self._check_names(entries)
         prefixes = [self._prefix(index, entry, defaults, hours) for index, entry in enumerate(entries)]
         complete = tuple(prefix for prefix in prefixes if prefix)
         self._check_duplicates([(index, prefix) for index, prefix in enumerate(prefixes) if prefix])
-        if self._problems or head is None:
+        if self._findings.problems or head is None:
             raise ConfigError(
-                sorted(set(self._problems)), hint="nothing was applied; mend the file and run `keepwarm check`"
+                sorted(set(self._findings.problems)), hint="nothing was applied; mend the file and run `keepwarm check`"
             )
-        return Registry(self._path, complete, tuple(self._warnings))
+        return Registry(self._path, complete, tuple(self._findings.warnings))
 
     def _part(self, name: str, kind: type[Part]) -> Part:
         """A part of the file, or an empty one where it is missing or of another kind (`Head` has said so)."""
@@ -130,68 +135,91 @@ class _Loader:
         """Busy hours by name; None for one that is broken, so that its users are not told it is unknown."""
         hours: dict[str, BusyHours | None] = {ALWAYS.name: ALWAYS}
         for name, entry in raw.items():
+            place: Location = ("busy_hours", name)
             if name == ALWAYS.name:
-                self._refuse(("busy_hours", name), "is built in and cannot be defined")
+                self._findings.refuse(place, "is built in and cannot be defined; choose another name")
                 continue
-            found = self._validate(BusyHoursEntry, entry, ("busy_hours", name))
+            found = self._findings.validate(BusyHoursEntry, entry, Place(place))
             hours[name] = found.build(name) if found else None
         return hours
 
     def _check_defaults(self, defaults: Mapping[str, Any]) -> None:
-        known = _keys(PrefixEntry)
+        known = [name for name in keys(PrefixEntry) if name != "name"]
         for name in defaults:
-            if name not in known or name == "name":
-                self._refuse(
-                    ("defaults", name), f"is not a key that has a default; known are {', '.join(sorted(known))}"
-                )
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                guess = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                self._findings.refuse(("defaults", name), f"is not a key that has a default; {guess}")
+
+    def _check_names(self, entries: list[Any]) -> None:
+        """Tell names that stand twice, also of entries that cannot be used for other reasons."""
+        lines: dict[str, int] = {}
+        for index, entry in enumerate(entries):
+            name = entry.get("name") if isinstance(entry, dict) else None
+            if not isinstance(name, str):
+                continue
+            place: Location = ("prefixes", index, "name")
+            if name in lines:
+                message = f"{name!r} stands twice, first in line {lines[name]}; choose another name"
+                self._findings.refuse(place, message)
+            lines.setdefault(name, self._findings.line(place))
 
     def _prefix(
         self, index: int, raw: Any, defaults: Mapping[str, Any], hours: Mapping[str, BusyHours | None]
     ) -> Prefix | None:
-        place: Location = ("prefixes", index)
+        place = Place(("prefixes", index))
         if not isinstance(raw, dict):
-            self._refuse(place, "must be an entry with keys, such as name, model_id and request")
+            self._findings.refuse(place.entry, "must be an entry with keys, such as name, model_id and request")
             return None
-        known = _keys(PrefixEntry)
-        own = {name: value for name, value in defaults.items() if name in known} | raw
+        known = set(keys(PrefixEntry)) - {"name"}
         if "request" in raw or "system" in raw:
-            own = {name: value for name, value in own.items() if name in raw or name not in {"request", "system"}}
+            known -= {"request", "system"}
+        own = {name: value for name, value in defaults.items() if name in known} | raw
+        place = replace(place, inherited=frozenset(own) - frozenset(raw))
         if isinstance(own.get("busy_hours"), str) and own["busy_hours"] not in hours:
-            names = ", ".join(sorted(hours))
-            self._refuse((*place, "busy_hours"), f"{own['busy_hours']!r} is not defined; there are {names}")
-        entry = self._validate(PrefixEntry, own, place, inherited=set(own) - set(raw))
+            message = f"{own['busy_hours']!r} is not defined; there are {', '.join(sorted(hours))}"
+            self._findings.refuse(place.of("busy_hours"), message)
+        entry = self._findings.validate(PrefixEntry, own, place)
         if entry is None:
             # Look on without the broken keys, so that one reading tells everything; the result is never used.
             entry = _without_broken_keys(own)
         if entry is None:
             return None
-        found = hours.get(entry.busy_hours)
+        place = replace(place, broken=frozenset(own) - entry.model_fields_set)
         facts = self._facts(entry, place)
         request = self._request(entry, place, facts)
         if facts is None or request is None:
             return None
-        return self._build(entry, place, facts, request, found or ALWAYS)
+        return self._build(entry, place, facts, request, hours.get(entry.busy_hours) or ALWAYS)
 
-    def _facts(self, entry: PrefixEntry, place: Location) -> ModelFacts | None:
+    def _facts(self, entry: PrefixEntry, place: Place) -> ModelFacts | None:
         facts = self._catalog.find(entry.model_id, entry.region)
         if facts is None and entry.base_model:
             facts = self._catalog.find(entry.base_model, entry.region)
         if entry.prices is not None:
-            facts = self._own_facts(entry, place, facts)
-        elif facts is None:
-            self._refuse(
-                (*place, "model_id"),
-                f"{entry.model_id!r} in {entry.region} is not a model whose prices keepwarm knows; name the model "
-                "behind it (base_model: ...), or give its prices (prices: {input: 3, output: 15, cache_read: 0.3, "
-                "cache_write_5m: 3.75} in USD per million tokens) and min_tokens",
+            facts = self._own_facts(entry, entry.prices, place, facts)
+        elif facts is None and not place.broken & {"prices", "base_model", "region"}:
+            key = "base_model" if entry.base_model else "model_id"
+            behind = "" if entry.base_model else "name the model behind it (base_model: ...), or "
+            message = (
+                f"{entry.base_model or entry.model_id!r} in {entry.region} is not a model whose prices keepwarm knows; "
+                f"{behind}give its prices (prices: {{input: 3, output: 15, cache_read: 0.3, cache_write_5m: 3.75}} in "
+                "USD per million tokens) and min_tokens"
             )
+            self._findings.refuse(place.of(key), message)
         return replace(facts, min_tokens=entry.min_tokens) if facts and entry.min_tokens else facts
 
-    def _own_facts(self, entry: PrefixEntry, place: Location, known: ModelFacts | None) -> ModelFacts | None:
+    def _own_facts(
+        self, entry: PrefixEntry, raw: Mapping[str, Any], place: Place, known: ModelFacts | None
+    ) -> ModelFacts | None:
+        where = place.of("prices")
+        unknown = [name for name in raw if name not in _PRICE_KEYS]
+        for name in unknown:
+            self._findings.refuse((*where, name), f"is not a price; known are {', '.join(_PRICE_KEYS)}")
         try:
-            prices = parse_prices(entry.prices, "prices", f"the registry {self._path}")
+            prices = parse_prices(raw, "prices", f"the registry {self._path}")
         except CatalogError as error:
-            self._refuse((*place, *error.key.split(".")), error.message)
+            self._findings.refuse((*where, *_steps(error.key)[1:]), error.message)
             return None
         if known:
             return replace(known, prices=prices)
@@ -202,9 +230,12 @@ class _Loader:
 
     # -- requests -------------------------------------------------------------------------------------------------
 
-    def _request(self, entry: PrefixEntry, place: Location, facts: ModelFacts | None) -> Request | None:
+    def _request(self, entry: PrefixEntry, place: Place, facts: ModelFacts | None) -> Request | None:
+        if place.broken & {"request", "system"}:
+            return None
         if (entry.request is None) == (entry.system is None):
-            self._refuse(place, "needs exactly one of request (a file) and system ({file: ...} or {text: ...})")
+            message = "needs exactly one of request (a file) and system ({file: ...} or {text: ...})"
+            self._findings.refuse(place.entry, message)
             return None
         if facts is None:
             return None
@@ -217,8 +248,8 @@ class _Loader:
         except ConfigError as error:
             key = "request" if entry.request is not None else "system"
             for problem in error.problems:
-                self._problems.append(problem)
-                self._refuse((*place, key), f"names {problem.file}, which cannot be used")
+                self._findings.problems.append(problem)
+                self._findings.refuse_value(place, key, f"names {problem.file}, which cannot be used")
             return None
 
     def _read_request(self, entry: PrefixEntry, dialect: dialects.Dialect) -> Request:
@@ -231,42 +262,32 @@ class _Loader:
     def _system_text(self, entry: PrefixEntry) -> str:
         if entry.system is None or entry.system.file is None:
             return entry.system.text or "" if entry.system else ""
-        path = self._path.parent / entry.system.file
-        try:
-            if path.stat().st_size > requests.MAX_BODY_BYTES:
-                raise ConfigError([Problem(str(path), 0, "", f"is larger than {requests.MAX_BODY_BYTES:,} bytes")])
-            return path.read_bytes().decode()
-        except OSError as error:
-            raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from None
-        except UnicodeDecodeError as error:
-            raise ConfigError([Problem(str(path), 0, "", f"is not UTF-8 at byte {error.start}")]) from None
+        return requests.read_text(self._path.parent / entry.system.file)
 
     # -- the prefix -----------------------------------------------------------------------------------------------
 
     def _build(
-        self, entry: PrefixEntry, place: Location, facts: ModelFacts, request: Request, hours: BusyHours
+        self, entry: PrefixEntry, place: Place, facts: ModelFacts, request: Request, hours: BusyHours
     ) -> Prefix | None:
         key = "request" if entry.request is not None else "system"
         found = requests.check_request(request, facts)
+        for message in found:
+            self._findings.refuse_value(place, key, f"{entry.request or 'the system text'} {message}")
         if found:
-            for message in found:
-                self._refuse((*place, key), f"{entry.request or 'the system text'} {message}")
             return None
         if entry.ttl and entry.ttl is not request.ttl:
-            message = f"is {entry.ttl.value}, but the last cache point of {entry.request} says {request.ttl.value}"
-            self._refuse((*place, "ttl"), message)
+            message = (
+                f"is {entry.ttl.value}, but the last cache point of {entry.request} says {request.ttl.value}; "
+                f"write ttl: {request.ttl.value} if that is what production sends"
+            )
+            self._findings.refuse_value(place, "ttl", message)
         try:
             ping = requests.make_ping(request, facts, self._key)
         except ValueError as error:
-            self._refuse((*place, key), f"{entry.request} {error}")
+            self._findings.refuse_value(place, key, f"{entry.request} {error}")
             return None
-        self._check_minimum(entry, (*place, key), facts, request, ping)
-        lifetime = entry.lifetime or request.ttl.duration
-        margin = entry.margin or planner.default_margin(request.ttl, lifetime)
-        if margin >= lifetime:
-            seconds = f"{lifetime.total_seconds():g} s"
-            message = f"is {margin.total_seconds():g} s, but must be shorter than the lifetime of {seconds}"
-            self._refuse((*place, "margin"), message)
+        self._check_minimum(entry, place, facts, request, ping)
+        lifetime, margin = self._lifetime(entry, place, request.ttl)
         self._warn_of_surprises(entry, place, facts, request, hours)
         route = Route(entry.region, entry.profile, entry.role_arn)
         digest = fingerprint.combine(
@@ -289,106 +310,71 @@ class _Loader:
             ping_request=ping.request,
             provisioned=entry.provisioned,
             tags=tuple(sorted(entry.tags.items())),
-            line=self._document.line(place),
+            line=self._findings.line(place.entry),
         )
 
-    def _check_minimum(
-        self, entry: PrefixEntry, place: Location, facts: ModelFacts, request: Request, ping: Ping
-    ) -> None:
-        if not ping.certain:
+    def _lifetime(self, entry: PrefixEntry, place: Place, ttl: Ttl) -> tuple[timedelta, timedelta]:
+        lifetime = entry.lifetime or ttl.duration
+        margin = entry.margin or planner.default_margin(ttl, lifetime)
+        if margin >= lifetime and not place.broken & {"margin", "lifetime"}:
+            seconds = f"{lifetime.total_seconds():g} s"
+            message = f"is {margin.total_seconds():g} s, but must be shorter than the lifetime of {seconds}"
+            self._findings.refuse_value(place, "margin", message)
+        return lifetime, margin
+
+    def _check_minimum(self, entry: PrefixEntry, place: Place, facts: ModelFacts, request: Request, ping: Ping) -> None:
+        if not ping.certain or "min_tokens" in place.broken:
             return
-        has_tools = any(block.section.value == "tools" for block in request.reading.blocks)
+        key = "request" if entry.request is not None else "system"
+        has_tools = any(block.section is Section.TOOLS for block in request.reading.blocks)
         at_most = ping.cached_bytes + (_TOOL_OVERHEAD_TOKENS if has_tools else 0)
+        guess = ping.cached_characters // _CHARACTERS_PER_TOKEN
+        least = f"and {facts.base_id} caches from {facts.min_tokens} on"
         if at_most < facts.min_tokens:
-            message = (
-                f"its cached part has at most {at_most} tokens, and {facts.base_id} caches from {facts.min_tokens} on"
-            )
-            self._refuse(place, message)
-        elif ping.cached_characters / _CHARACTERS_PER_TOKEN < facts.min_tokens:
-            guess = ping.cached_characters // _CHARACTERS_PER_TOKEN
-            message = (
-                f"its cached part has about {guess} tokens, and {facts.base_id} caches from {facts.min_tokens} on: "
-                "it may never be cached; try `keepwarm ping " + entry.name + "`"
-            )
-            self._warnings.append(self._document.problem(place, message))
+            message = f"its cached part has at most {at_most} tokens, {least}: make it longer or remove it"
+            self._findings.refuse_value(place, key, message)
+        elif guess < facts.min_tokens:
+            message = f"its cached part has about {guess} tokens, {least}: it may never be cached; "
+            self._findings.warn_value(place, key, message + f"try `keepwarm ping {entry.name}`")
 
     def _warn_of_surprises(
-        self, entry: PrefixEntry, place: Location, facts: ModelFacts, request: Request, hours: BusyHours
+        self, entry: PrefixEntry, place: Place, facts: ModelFacts, request: Request, hours: BusyHours
     ) -> None:
         if requests.thinks(request):
-            self._warn(
-                place, "its ping leaves thinking out; on a few models that warms another entry (docs/decisions/0004)"
-            )
+            message = "its ping leaves thinking out; on a few models that warms another entry (docs/decisions/0004)"
+            self._findings.warn(place.entry, message)
         if not entry.prewarm:
-            self._warn(
-                (*place, "prewarm"), "is false and nothing reports traffic: it is pinged only after `keepwarm ping`"
-            )
+            message = "is false and nothing reports traffic: it is pinged only after `keepwarm ping`"
+            self._findings.warn_value(place, "prewarm", message)
         if facts.prices.write_assumed:
-            self._warn(place, f"no write price is published for {facts.base_id}; the input price stands in for it")
+            message = f"no write price is published for {facts.base_id}; the input price stands in for it"
+            self._findings.warn(place.entry, message)
         if busyhours.span_at(hours, self._now) is None and busyhours.next_span(hours, self._now) is None:
-            self._warn((*place, "busy_hours"), f"{hours.name!r} does not open within the next 400 days")
+            message = f"{hours.name!r} does not open within the next 400 days"
+            self._findings.warn_value(place, "busy_hours", message)
 
     def _check_duplicates(self, prefixes: list[tuple[int, Prefix]]) -> None:
-        names: dict[str, int] = {}
-        entries: dict[str, str] = {}
+        first: dict[str, Prefix] = {}
         for index, prefix in prefixes:
-            place: Location = ("prefixes", index)
-            if prefix.name in names:
-                self._refuse((*place, "name"), f"{prefix.name!r} stands twice, first in line {names[prefix.name]}")
-            elif prefix.fingerprint in entries:
+            same = first.setdefault(prefix.fingerprint, prefix)
+            if same is not prefix:
                 message = (
-                    f"is the same as {entries[prefix.fingerprint]!r}: same credentials, region, model, api and prefix"
+                    f"is the same as {same.name!r} in line {same.line}: same credentials, region, model, api and "
+                    "prefix; keep one of them"
                 )
-                self._refuse(place, message)
-            names.setdefault(prefix.name, prefix.line)
-            entries.setdefault(prefix.fingerprint, prefix.name)
-
-    # -- problems -------------------------------------------------------------------------------------------------
-
-    def _validate(
-        self, schema: type[Shape], raw: Any, place: Location, inherited: Set[str] = frozenset()
-    ) -> Shape | None:
-        try:
-            return schema.model_validate(raw)
-        except ValidationError as error:
-            allowed = tuple(_keys(schema))
-            for detail in error.errors():
-                where = self._locate(place, detail["loc"], raw, inherited)
-                self._refuse(where, say(dict(detail), allowed if len(detail["loc"]) == 1 else ()))
-            return None
-
-    def _locate(self, place: Location, loc: tuple[Any, ...], raw: Any, inherited: Set[str]) -> Location:
-        """Where a pydantic error stands in the file; its locations also name steps that no file has."""
-        if loc and loc[0] in inherited:
-            place = ("defaults",)
-        found: list[Any] = []
-        for step in loc:
-            if isinstance(raw, dict) and (step in raw or step == loc[-1]):
-                raw = raw.get(step)
-            elif isinstance(raw, list) and isinstance(step, int) and step < len(raw):
-                raw = raw[step]
-            else:
-                continue
-            found.append(step)
-        return (*place, *found)
-
-    def _refuse(self, location: Location, message: str) -> None:
-        self._problems.append(self._document.problem(location, message))
-
-    def _warn(self, location: Location, message: str) -> None:
-        self._warnings.append(self._document.problem(location, message))
+                self._findings.refuse(("prefixes", index), message)
 
 
 def _without_broken_keys(raw: Mapping[str, Any]) -> PrefixEntry | None:
     try:
         return PrefixEntry.model_validate(raw)
     except ValidationError as error:
-        broken = {detail["loc"][0] for detail in error.errors() if detail["loc"]}
+        broken = {str(detail["loc"][0]) for detail in error.errors()}
     left = {name: value for name, value in raw.items() if name not in broken}
-    if len(left) == len(raw):
-        return None
-    return _without_broken_keys(left)
+    left |= {name: value for name, value in _STAND_INS.items() if name in broken}
+    return None if left == raw else _without_broken_keys(left)
 
 
-def _keys(schema: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in schema.model_fields.items()]
+def _steps(key: str) -> Location:
+    """The steps of a dotted key: `prices.steps[0].input`."""
+    return tuple(int(step[1:-1]) if step.startswith("[") else step for step in re.findall(r"[^.\[]+|\[\d+\]", key))

@@ -102,6 +102,26 @@ def read_request(path: Path, api: Api, dialect: Dialect, model_id: str) -> Reque
     return build_request(name, data, api, dialect, model_id)
 
 
+def read_text(path: Path) -> str:
+    """Read a prompt that stands in a file of its own.
+
+    Raises:
+        ConfigError: the file is missing, too large, not UTF-8 or blank.
+    """
+    name = str(path)
+    try:
+        if path.stat().st_size > MAX_BODY_BYTES:
+            raise _problem(name, "", f"is larger than Bedrock accepts ({MAX_BODY_BYTES:,} bytes)")
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise _problem(name, "", f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise _problem(name, "", f"is not UTF-8 at byte {error.start}") from None
+    if not text.strip():
+        raise _problem(name, "", "is blank; Bedrock refuses a text of white space")
+    return text
+
+
 def build_request(name: str, data: dict[str, Any], api: Api, dialect: Dialect, model_id: str) -> Request:
     """Take parsed JSON for a request.
 

@@ -116,14 +116,15 @@ Name = Annotated[
     str,
     _formed(
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}",
-        "a name; it may have up to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit",
+        "a name; it has up to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit",
     ),
 ]
 Region = Annotated[str, _formed(r"[a-z]{2,}(-[a-z]+)+-\d+", "an AWS region; write for example eu-central-1")]
 RoleArn = Annotated[
     str,
     _formed(
-        r"arn:aws[a-z-]*:iam::\d{12}:role/.+", "the ARN of a role; write for example arn:aws:iam::123456789012:role/name"
+        r"arn:aws[a-z-]*:iam::\d{12}:role/.+",
+        "the ARN of a role; write for example arn:aws:iam::123456789012:role/name",
     ),
 ]
 Text = Annotated[str, Field(max_length=2048), AfterValidator(_check_not_blank)]
@@ -195,7 +196,6 @@ class Head(_Strict):
 
 
 _SAYINGS: dict[str, Callable[[Any, Any], str]] = {
-    "missing": lambda _input, _context: "is missing; it must be given here or in the defaults",
     "value_error": lambda _input, context: str(context["error"]),
     "literal_error": lambda found, context: f"must be {context['expected']}, not {_shown(found)}",
     "bool_type": lambda found, _context: f"must be true or false, not {_shown(found)}",
@@ -207,6 +207,19 @@ _SAYINGS: dict[str, Callable[[Any, Any], str]] = {
     "too_short": lambda _input, _context: "must hold at least one entry",
     "dict_type": lambda found, _context: f"must be a mapping of keys to values, not {_shown(found)}",
     "model_type": lambda found, _context: f"must be a mapping of keys to values, not {_shown(found)}",
+}
+
+
+_EXAMPLES = {
+    "version": "1",
+    "prefixes": "[{name: support-bot, ...}]",
+    "timezone": "Europe/Berlin",
+    "windows": '["Mon-Fri 08:00-18:00"]',
+    "name": "support-bot",
+    "model_id": "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "region": "eu-central-1",
+    "api": "converse",
+    "busy_hours": "always",
 }
 
 
@@ -232,6 +245,8 @@ def say(error: Mapping[str, Any], allowed: tuple[str, ...]) -> str:
         near = get_close_matches(str(error["loc"][-1]), allowed, n=1)
         guess = f"; did you mean {near[0]}?" if near else ""
         return f"is not a known key{guess}" + (f" (known: {', '.join(allowed)})" if allowed and not near else "")
+    if error["type"] == "missing":
+        return f"is missing; write for example {error['loc'][-1]}: {_EXAMPLES[error['loc'][-1]]}"
     saying = _SAYINGS.get(error["type"])
     if saying:
         return saying(error["input"], error.get("ctx", {}))
