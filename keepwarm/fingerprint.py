@@ -1,8 +1,9 @@
 """Digests of what a prompt cache sees: equal digests mean the same entry, and nothing of the prompt can be read back.
 
 It does not parse requests (see `dialects`) and keeps nothing. A request becomes a `Sketch`: one plain digest for each
-block and each setting that counts, small enough to send and to compare. A sketch and a key become positions: HMACs under
-the installation's key, each of everything up to its block, so that a leaked ledger cannot be searched for known prompts.
+block and each setting that counts, small enough to send and to compare. A sketch and a key become positions: HMACs
+under the installation's key, each of everything up to its block, so that a leaked ledger cannot be searched for known
+prompts.
 
 What counts is the invalidation table of the Anthropic prompt caching page, read 2026-11-22: tools count for everything;
 system, citations and speed for system and messages; tool choice, thinking, effort and the presence of images for the
