@@ -26,17 +26,22 @@ from keepwarm.model import (
     Decision,
     Entry,
     Event,
+    IdleLimitPolicy,
     Intent,
     Outcome,
     Prefix,
     PrefixState,
     Reason,
+    Ttl,
 )
 
 Observer = Callable[[Event], None]
 
 # An entry of another process without an outcome is taken to be in flight for this long, and for an orphan afterwards.
 _IN_FLIGHT = timedelta(minutes=5)
+
+# How many entries tell the state of a prefix; one with an idle limit needs as many as its pings and their retries.
+_HISTORY = 20
 
 
 class Pinger(Protocol):
@@ -63,6 +68,9 @@ class Book(Protocol):
 
     def latest_number(self) -> int:
         """The highest number so far."""
+
+    def billed_ttls(self, fingerprints: Collection[str]) -> dict[str, Ttl]:
+        """What the last write of each fingerprint was billed as, where it was told."""
 
 
 @dataclass(slots=True)
@@ -106,8 +114,10 @@ class Keeper:
         self._idle = threading.Condition()
         self._flying = 0
         self._draining = False
-        self._unwritten: list[tuple[int, Outcome]] = []
-        self._seen = 0
+        self._unwritten: dict[int, Outcome] = {}
+        self._seen: int | None = None  # other processes' entries up to here are known, but for those awaited
+        self._awaited: set[int] = set()
+        self._news: set[str] = set()
         self._refresh_cost_usd = Decimal(0)
         self._avoidable_usd = Decimal(0)
 
@@ -124,14 +134,11 @@ class Keeper:
         prefixes = tuple(prefixes)
         with self._idle:
             known = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
-        seen = self._seen or self._book.latest_number()
-        new = [prefix for prefix in prefixes if prefix.fingerprint not in known]
-        history = self._book.recent([prefix.fingerprint for prefix in new])
+        seen = self._book.latest_number() if self._seen is None else self._seen
+        states = self._remember([prefix for prefix in prefixes if prefix.fingerprint not in known])
         kept_now: dict[str, _Kept] = {}
         for prefix in prefixes:
-            kept = known.get(prefix.fingerprint)
-            if kept is None:
-                kept = _Kept(prefix, self._replay(prefix, history.get(prefix.fingerprint, ())))
+            kept = known.get(prefix.fingerprint) or _Kept(prefix, states[prefix.fingerprint])
             kept.prefix = prefix
             kept_now[prefix.name] = kept
         with self._idle:
@@ -150,20 +157,27 @@ class Keeper:
     def refresh(self) -> list[str]:
         """Learn what other processes (`keepwarm ping`) wrote into the ledger, and write what could not be written.
 
+        Only one thread at a time may call this.
+
         Returns:
             Names of the prefixes whose state changed, which want to be tended.
+
+        Raises:
+            LedgerError: it cannot be read; what was missed is learnt the next time.
         """
         self._write_overdue()
+        self._read_news()
         changed = []
-        by_fingerprint = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
-        for entry in self._book.entries_after(self._seen, self._run_id):
-            if entry.outcome is None and self._now() - entry.intent.started_at < _IN_FLIGHT:
-                break  # it is still in flight: read on from here the next time
-            self._seen = entry.number
-            kept = by_fingerprint.get(entry.intent.fingerprint)
-            if kept and not kept.in_flight:
-                kept.state = planner.absorb(kept.prefix, kept.state, entry, 0.5)
-                changed.append(kept.prefix.name)
+        cared_for = tuple(self._kept.values())
+        self._news.intersection_update(kept.prefix.fingerprint for kept in cared_for)
+        for kept in cared_for:
+            if kept.prefix.fingerprint not in self._news:
+                continue
+            with self._alone(kept) as alone:
+                if alone:  # otherwise our own ping is away, and the news keeps until it is back
+                    kept.state = self._remember([kept.prefix])[kept.prefix.fingerprint]
+                    self._news.discard(kept.prefix.fingerprint)
+                    changed.append(kept.prefix.name)
         return changed
 
     # -- tending --------------------------------------------------------------------------------------------------
@@ -175,7 +189,7 @@ class Keeper:
             return Decision(Action.LEAVE, None, Reason.STOPPED, detail="no longer in the registry")
         with self._alone(kept) as alone:
             if not alone:
-                return Decision(Action.LEAVE, None, Reason.DRAINING if self._draining else Reason.IN_FLIGHT)
+                return self._come_again(kept)
             now = self._now()
             decision = planner.decide(kept.prefix, kept.state, now)
             if decision.action is Action.PING and decision.at and decision.at <= now:
@@ -249,8 +263,11 @@ class Keeper:
     def _judge(self, prefix: Prefix, intent: Intent) -> Outcome:
         """Send, and turn whatever comes back, or does not, into an outcome."""
         began = monotonic_seconds()
+        witnessed = None
         try:
             answer = self._pinger.ping(prefix)
+            outcome = verdicts.judge(prefix, intent, answer)
+            witnessed = events.of_witnesses(prefix, answer, self._now())
         except KeepwarmError as error:
             outcome = verdicts.failed(intent, error)
         except Exception as error:  # noqa: BLE001 - the program's only one: a bug must not end the tending
@@ -258,24 +275,30 @@ class Keeper:
             self._tell("ping_crashed", "error", prefix=prefix.name, error=type(error).__name__, trace="".join(trace))
             lost = Unavailable(f"unexpected {type(error).__name__}", maybe_billed=True, hint="report this as a bug")
             outcome = verdicts.failed(intent, lost)
-        else:
-            outcome = verdicts.judge(prefix, intent, answer)
-            self._observe(events.of_witnesses(prefix, answer, self._now()))
+        self._observe(witnessed)
         return replace(outcome, completed_at=self._now(), latency_ms=round((monotonic_seconds() - began) * 1000))
 
-    def _complete(self, number: int, outcome: Outcome) -> None:
+    def _complete(self, number: int, outcome: Outcome) -> bool:
+        """Write an outcome, or keep it for later; tells which."""
         try:
             self._book.close_entry(number, outcome)
         except LedgerError as error:
             with self._idle:
-                self._unwritten.append((number, outcome))
+                self._unwritten[number] = outcome
             self._tell("ledger_failed", "error", entry=number, error=str(error), hint=error.hint)
+            return False
+        return True
 
     def _write_overdue(self) -> None:
-        with self._idle:
-            overdue, self._unwritten = self._unwritten, []
-        for number, outcome in overdue:
-            self._complete(number, outcome)
+        """Write what could not be written, until the first that still cannot: each try may wait for a busy database."""
+        written = True
+        while written:
+            with self._idle:
+                if not self._unwritten:
+                    return
+                number = min(self._unwritten)
+                outcome = self._unwritten.pop(number)
+            written = self._complete(number, outcome)
 
     def _has_turn(self, kept: _Kept, decision: Decision, now: datetime) -> bool:
         """Whether the rate limit lets this ping go now; if not, the state says when to try again."""
@@ -283,7 +306,7 @@ class Keeper:
         turn = self._rate.turn(key, kept.prefix.name, now, decision.warm_until)
         if turn <= now:
             return True
-        kept.state = replace(kept.state, retry_at=turn, retry_reason="rate_limited")
+        kept.state = replace(kept.state, retry_at=turn, retry_reason=planner.RATE_LIMITED)
         return False
 
     # -- state ----------------------------------------------------------------------------------------------------
@@ -305,11 +328,41 @@ class Keeper:
                     self._flying -= 1
                     self._idle.notify_all()
 
-    def _replay(self, prefix: Prefix, entries: Iterable[Entry]) -> PrefixState:
-        state = PrefixState()
-        for entry in entries:
-            state = planner.absorb(prefix, state, entry, 0.5)
-        return state
+    def _come_again(self, kept: _Kept) -> Decision:
+        """What to do about a prefix that is not alone: nothing any more, or look again while its margin lasts."""
+        if self._draining:
+            return Decision(Action.LEAVE, None, Reason.DRAINING)
+        soon = self._now() + planner.margin_of(kept.prefix, kept.state) / 4
+        return Decision(Action.WAIT, soon, Reason.IN_FLIGHT)
+
+    def _read_news(self) -> None:
+        """Note whose entries other processes have written; one in flight is news when it ends."""
+        seen, waiting = self._seen or 0, self._awaited
+        found = self._book.entries_after(min(waiting, default=seen + 1) - 1, self._run_id)
+        self._awaited = set()
+        for entry in found:
+            if entry.number <= seen and entry.number not in waiting:
+                continue
+            self._seen = max(seen, entry.number)
+            if entry.outcome is None and self._now() - entry.intent.started_at < _IN_FLIGHT:
+                self._awaited.add(entry.number)
+            else:
+                self._news.add(entry.intent.fingerprint)
+
+    def _remember(self, prefixes: Collection[Prefix]) -> dict[str, PrefixState]:
+        """The states of prefixes, by fingerprint, as their entries in the ledger tell them."""
+        fingerprints = [prefix.fingerprint for prefix in prefixes]
+        limits = [prefix.policy.pings for prefix in prefixes if isinstance(prefix.policy, IdleLimitPolicy)]
+        history = self._book.recent(fingerprints, _HISTORY + 2 * max(limits, default=0))
+        billed = self._book.billed_ttls(fingerprints)
+        states = {}
+        for prefix in prefixes:
+            state = PrefixState(billed_ttl=billed.get(prefix.fingerprint))
+            for entry in history.get(prefix.fingerprint, ()):
+                outcome = entry.outcome or self._unwritten.get(entry.number)
+                state = planner.absorb(prefix, state, replace(entry, outcome=outcome), 0.5)
+            states[prefix.fingerprint] = state
+        return states
 
     def _find(self, name: str) -> _Kept:
         if name not in self._kept:

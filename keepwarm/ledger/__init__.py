@@ -27,7 +27,7 @@ from keepwarm.errors import LedgerError
 from keepwarm.ledger.files import create_file, parse_url, sqlite_file
 from keepwarm.ledger.lock import Holder, hold
 from keepwarm.ledger.tables import ENTRY_COLUMNS, entry_from, intent_row, intents, outcome_row, outcomes
-from keepwarm.model import Entry, Intent, Outcome
+from keepwarm.model import Entry, Intent, Outcome, Ttl
 
 __all__ = ["Holder", "Ledger", "hold"]
 
@@ -141,6 +141,20 @@ class Ledger:
             for fingerprint in fingerprints
         }
         return {fingerprint: entries for fingerprint, entries in found.items() if entries}
+
+    def billed_ttls(self, fingerprints: Collection[str]) -> dict[str, Ttl]:
+        """What the last write of each fingerprint was billed as; those whose writes never told it are left out."""
+        told = (
+            select(outcomes.c.billed_ttl)
+            .join_from(intents, outcomes)
+            .where(outcomes.c.billed_ttl.is_not(None))
+            .order_by(intents.c.number.desc())
+            .limit(1)
+        )
+        found = {
+            fingerprint: self._rows(told.where(intents.c.fingerprint == fingerprint)) for fingerprint in fingerprints
+        }
+        return {fingerprint: Ttl(rows[0].billed_ttl) for fingerprint, rows in found.items() if rows}
 
     def orphans(self, not_run_id: str) -> list[Entry]:
         """Entries of other runs that have no outcome: their pings may have been billed.
