@@ -1,0 +1,9 @@
+"""HTTP for programs beside the daemon: they tell it of touches.
+
+It knows neither keeper nor ledger: what it receives it hands to a callable. FastAPI and uvicorn live only here.
+"""
+
+from keepwarm.web.app import make_app
+from keepwarm.web.server import Address, Server, parse_address
+
+__all__ = ["Address", "Server", "make_app", "parse_address"]

@@ -1,0 +1,111 @@
+"""The HTTP interface as an ASGI application: `POST /v1/touches`.
+
+It judges no touch: a batch is handed on as parsed JSON, and the receipt is the answer. Errors are problem+json
+(RFC 9457).
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from keepwarm import __version__
+from keepwarm.errors import KeepwarmError
+from keepwarm.web.schema import TOUCHES_BODY, TOUCHES_RECEIPT
+
+MAX_BODY_BYTES = 5_000_000
+MAX_TOUCHES = 1_000
+
+# Hands a batch on and returns what became of it: accepted, duplicate, unknown, refused.
+Hear = Callable[[list[Any]], Mapping[str, Any]]
+
+
+def make_app(hear: Hear, token: str | None, hosts: frozenset[str]) -> ASGIApp:
+    """Build the application.
+
+    Args:
+        hear: takes the touches of one batch; called in a thread.
+        token: what `Authorization: Bearer ...` must carry; None lets everybody in.
+        hosts: names in the Host header that are answered, so that a web page cannot reach a loopback port by a name of
+            its own (DNS rebinding); empty for any.
+    """
+    app = FastAPI(
+        title="keepwarm",
+        version=__version__,
+        docs_url=None,  # their pages load scripts from another host
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+
+    @app.exception_handler(404)
+    @app.exception_handler(405)
+    async def _not_here(request: Request, error: Any) -> Response:
+        return _problem(error.status_code, f"{request.method} {request.url.path} is not served here")
+
+    @app.exception_handler(KeepwarmError)
+    async def _failed(_: Request, error: KeepwarmError) -> Response:
+        return _problem(503 if error.retryable else 400, str(error), code=error.code)
+
+    @app.post("/v1/touches", openapi_extra={"requestBody": TOUCHES_BODY}, responses={200: TOUCHES_RECEIPT})
+    async def touches(request: Request) -> Response:
+        """Tell keepwarm of organic requests; a batch may be sent again, each request id counts once."""
+        body = await _read(request)
+        if body is None:
+            return _problem(413, f"a batch may have {MAX_BODY_BYTES:,} bytes")
+        try:
+            batch = json.loads(body)["touches"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return _problem(400, 'the body must be JSON of the form {"touches": [...]}')
+        if not isinstance(batch, list) or len(batch) > MAX_TOUCHES:
+            return _problem(400, f"touches must be a list of at most {MAX_TOUCHES:,}")
+        return JSONResponse(dict(await run_in_threadpool(hear, batch)))
+
+    return _Gate(app, token, hosts)
+
+
+class _Gate:
+    """Lets a request in by its host and token before anything of it is read."""
+
+    def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._expected = f"Bearer {token}".encode() if token else None
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]").lower()
+        if self._hosts and host not in self._hosts:
+            await _problem(421, "this host name is not served here")(scope, receive, send)
+        elif self._expected and not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
+            refusal = _problem(401, "a token is needed: Authorization: Bearer ...")
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            await refusal(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+async def _read(request: Request) -> bytes | None:
+    """The body, or None when it is too large; never more than the limit is held."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _problem(status: int, detail: str, *, code: str = "") -> Response:
+    body = {"type": "about:blank", "status": status, "detail": detail} | ({"code": code} if code else {})
+    return JSONResponse(body, status_code=status, media_type="application/problem+json")
