@@ -6,6 +6,7 @@ prompt text: also what Bedrock's error messages quote of a prompt is cut out her
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
@@ -98,6 +99,11 @@ class Gateway:
             self._forget(prefix.route)
         raise translated
 
+    def prepare(self, prefix: Prefix) -> None:
+        """Build the client now, so that the first ping is not timed with it; what goes wrong, the ping tells."""
+        with contextlib.suppress(boto.BotoCoreError, boto.ClientError):
+            self._client(prefix.route)
+
     def _client(self, route: Route) -> Any:
         with self._lock:  # creating boto3 clients is not thread-safe
             if route not in self._clients:
@@ -157,8 +163,10 @@ def _mark(prefix: Prefix) -> dict[str, str]:
 def _read_converse(response: Mapping[str, Any]) -> Answer:
     usage = response.get("usage")
     latency = (response.get("metrics") or {}).get("latencyMs")
+    read = _converse_usage(usage) if isinstance(usage, Mapping) and "inputTokens" in usage else None
     return Answer(
-        usage=_converse_usage(usage) if isinstance(usage, Mapping) and "inputTokens" in usage else None,
+        usage=read,
+        usage_in_body=read is not None,
         server_latency_ms=int(latency) if latency is not None else None,
         request_id=_request_id(response),
     )
@@ -188,6 +196,7 @@ def _read_invoke(response: Mapping[str, Any]) -> Answer:
         told = None
     return Answer(
         usage=_body_usage(told, seen) if isinstance(told, Mapping) else seen,
+        usage_in_body=isinstance(told, Mapping) and _tells_input(told),
         header_usage=seen,
         server_latency_ms=int(latency) if latency else None,
         request_id=_request_id(response),
@@ -196,7 +205,7 @@ def _read_invoke(response: Mapping[str, Any]) -> Answer:
 
 def _body_usage(usage: Mapping[str, Any], seen: Usage | None) -> Usage | None:
     """Usage of an Anthropic or a Nova body; cache counters that it leaves out are taken from the headers."""
-    if "input_tokens" not in usage and "inputTokens" not in usage:
+    if not _tells_input(usage):
         return seen
     split = usage.get("cache_creation")
     read = _count(usage, "cache_read_input_tokens", "cacheReadInputTokenCount", "cacheReadInputTokens")
@@ -210,6 +219,10 @@ def _body_usage(usage: Mapping[str, Any], seen: Usage | None) -> Usage | None:
         cache_write_tokens=written,
         cache_write_1h_tokens=_count(split, "ephemeral_1h_input_tokens") if isinstance(split, Mapping) else None,
     )
+
+
+def _tells_input(usage: Mapping[str, Any]) -> bool:
+    return "input_tokens" in usage or "inputTokens" in usage
 
 
 def _header_usage(headers: Mapping[str, str]) -> Usage | None:

@@ -22,7 +22,7 @@ from keepwarm.errors import ConfigError, LedgerError
 from keepwarm.keeper import Keeper, Observer
 from keepwarm.ledger import Holder, Ledger, hold
 from keepwarm.limits import RateLimit
-from keepwarm.model import Event
+from keepwarm.model import Answer, Event, Prefix
 from keepwarm.pricing import Catalog
 from keepwarm.registry import Registry, load_catalog, load_registry
 from keepwarm.scheduler import Scheduler
@@ -47,6 +47,7 @@ class Parts:
     catalog: Catalog
     registry: Registry
     ledger: Ledger
+    gateway: Gateway
     keeper: Keeper
     run_id: str
 
@@ -63,19 +64,29 @@ def read_registry(settings: Settings, now: datetime) -> tuple[Registry, Catalog]
 
 @contextmanager
 def opened(
-    settings: Settings, *, now: Callable[[], datetime] = clock.utc_now, observers: Sequence[Observer] = ()
+    settings: Settings,
+    *,
+    now: Callable[[], datetime] = clock.utc_now,
+    observers: Sequence[Observer] = (),
+    read: Callable[[Settings, datetime], tuple[Registry, Catalog]] = read_registry,
+    hear: Callable[[Answer], None] | None = None,
 ) -> Iterator[Parts]:
     """Open everything that a ping needs, and close it at the end.
+
+    Args:
+        read: where the prefixes come from.
+        hear: called with every answer before it is judged.
 
     Raises:
         ConfigError: settings or registry cannot be used.
         LedgerError: the ledger cannot be used.
     """
-    registry, catalog = read_registry(settings, now())
+    registry, catalog = read(settings, now())
     with Ledger.open(settings.ledger) as ledger:
         run_id = uuid.uuid4().hex
+        gateway = Gateway(settings.max_concurrent_pings, read_timeout_seconds=settings.read_timeout_seconds)
         keeper = Keeper(
-            pinger=Gateway(settings.max_concurrent_pings, read_timeout_seconds=settings.read_timeout_seconds),
+            pinger=_Overheard(gateway, hear) if hear else gateway,
             book=ledger,
             run_id=run_id,
             now=now,
@@ -83,7 +94,20 @@ def opened(
             observers=observers,
         )
         keeper.adopt(registry.prefixes)
-        yield Parts(settings, catalog, registry, ledger, keeper, run_id)
+        yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Overheard:
+    """A gateway whose answers somebody else hears too."""
+
+    gateway: Gateway
+    hear: Callable[[Answer], None]
+
+    def ping(self, prefix: Prefix) -> Answer:
+        answer = self.gateway.ping(prefix)
+        self.hear(answer)
+        return answer
 
 
 def make_report(parts: Parts, since: datetime, until: datetime) -> accounting.Report:

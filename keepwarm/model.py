@@ -284,12 +284,14 @@ class Answer:
         header_usage: the second witness, from the InvokeModel headers; None when they are absent.
         server_latency_ms: as Bedrock measured it; None when not told.
         request_id: AWS request id, empty when not told.
+        usage_in_body: whether the body told token counts; if not, `usage` is that of the headers.
     """
 
     usage: Usage | None
     header_usage: Usage | None = None
     server_latency_ms: int | None = None
     request_id: str = ""
+    usage_in_body: bool = False
 
 
 class Action(StrEnum):

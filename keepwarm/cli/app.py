@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -38,8 +39,12 @@ app = typer.Typer(
     epilog=EXIT_CODES + " Settings: KEEPWARM_* variables, see docs/reference.md.",
 )
 
-# Data goes to stdout, words for people who wait or err to stderr.
-out = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+# Data goes to stdout, words for people who wait or err to stderr. A pipe has no width, so lines there may be long.
+_WIDTH_OF_PIPES = 160
+out = Console(
+    width=None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _WIDTH_OF_PIPES,
+    highlight=False,
+)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -96,7 +101,16 @@ def print_json(data: Any) -> None:
 
 def table(*columns: str, title: str = "") -> Table:
     """A table whose columns that start with `>` are numbers."""
-    made = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    made = Table(
+        title=title,
+        title_justify="left",
+        title_style="",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
     for column in columns:
         right = column.startswith(">")
         made.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right)

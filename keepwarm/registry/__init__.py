@@ -4,5 +4,6 @@ It does not watch files, apply anything or know the daemon.
 """
 
 from keepwarm.registry.load import Registry, load_catalog, load_registry
+from keepwarm.registry.synthetic import SYNTHETIC_NAME, synthetic_prefix
 
-__all__ = ["Registry", "load_catalog", "load_registry"]
+__all__ = ["SYNTHETIC_NAME", "Registry", "load_catalog", "load_registry", "synthetic_prefix"]
