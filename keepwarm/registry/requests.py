@@ -149,14 +149,14 @@ def build_request(name: str, data: dict[str, Any], api: Api, dialect: Dialect, m
 def shorthand_request(text: str, api: Api, dialect: Dialect, ttl: Ttl) -> Request:
     """The request of a registry entry that gives only a system text: one cache point at its end."""
     body: dict[str, Any]
+    point = {"type": "default"} | ({} if ttl is Ttl.FIVE_MINUTES else {"ttl": ttl.value})
     if dialect is Dialect.ANTHROPIC:
         control = {"type": "ephemeral", "ttl": ttl.value}
         block = {"type": "text", "text": text, "cache_control": control}
         body = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 1, "system": [block], "messages": []}
     elif dialect is Dialect.NOVA:
-        body = {"system": [{"text": text, "cachePoint": {"type": "default"}}], "messages": []}
+        body = {"system": [{"text": text, "cachePoint": point}], "messages": []}
     else:
-        point = {"type": "default"} | ({} if ttl is Ttl.FIVE_MINUTES else {"ttl": ttl.value})
         body = {"system": [{"text": text}, {"cachePoint": point}], "messages": []}
     return Request(api, dialect, body if api is Api.CONVERSE else {}, body, dialects.read(dialect, body))
 
