@@ -163,7 +163,7 @@ def _decide_warm(prefix: Prefix, state: PrefixState, now: datetime, window: Span
     reason = Reason.KEEP_WARM
     if warm_until >= window.end:
         due, reason = _last_chance(prefix, state, window, due), Reason.BRIDGE_PAUSE
-        if not _bridges(prefix, state, window, warm_until, max(due, now)):
+        if not _bridges(prefix, state, window, warm_until, due):
             return _wait_for_opening(prefix, now, warm_until, Reason.OUTLIVES_BUSY_HOURS)
     if state.retry_at and state.retry_at > due:
         # A retry that would come too late is a new decision after the entry's death, taken when it is there.
