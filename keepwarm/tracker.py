@@ -39,7 +39,7 @@ class Finding(StrEnum):
     FIRST_UNCACHED = "first_uncached"  # and a later one was not
     BELOW_MINIMUM = "below_minimum"  # nothing was cached: the prompt is too short
     NOT_CACHED = "not_cached"  # nothing was cached, though the prompt is long enough
-    LATER_NOT_WARM = "later_not_warm"  # some answered request after the first did not read the entry
+    LATER_NOT_WARM = "later_not_warm"  # some after the first answered request did not read the entry
     COUNTS_DIFFER = "counts_differ"  # body and headers disagree
     TTL_DIFFERS = "ttl_differs"  # billed for another ttl than was asked for
     PRICE_ASSUMED = "price_assumed"  # no write price is published
@@ -138,6 +138,8 @@ class TrackReport:
     """What was measured.
 
     Attributes:
+        ttl: what was asked for.
+        billed_ttl: what was billed; None when nothing was written or the usage does not tell.
         wanted: how many requests were asked for.
         min_tokens: from which size on the model caches.
         client: speeds on the client's clock, in which request 1 also opens the connection.
@@ -151,6 +153,7 @@ class TrackReport:
     region: str
     api: Api
     ttl: Ttl
+    billed_ttl: Ttl | None
     wanted: int
     min_tokens: int
     samples: tuple[Sample, ...]
@@ -181,12 +184,14 @@ def make_report(prefix: Prefix, measured: Sequence[tuple[Entry, Answer | None]],
         wanted: how many requests were asked for, at least as many as there are.
     """
     samples = tuple(_sample(number, entry, answer) for number, (entry, answer) in enumerate(measured, 1))
+    billed_ttl = _billed_ttl(measured)
     return TrackReport(
         prefix=prefix.name,
         model_id=prefix.model_id,
         region=prefix.route.region,
         api=prefix.api,
         ttl=prefix.ttl,
+        billed_ttl=billed_ttl,
         wanted=wanted,
         min_tokens=prefix.facts.min_tokens,
         samples=samples,
@@ -194,7 +199,7 @@ def make_report(prefix: Prefix, measured: Sequence[tuple[Entry, Answer | None]],
         server=_speed(samples, lambda sample: sample.server_latency_ms),
         cold_ms=_median(sample.latency_ms for sample in samples if sample.verdict is Verdict.REWRITE),
         warm_ms=_median(sample.latency_ms for sample in samples if sample.verdict is Verdict.HIT),
-        money=_money(samples, prefix.facts, prefix.ttl),
+        money=_money(samples, prefix.facts, billed_ttl or prefix.ttl),
         findings=tuple(_findings(prefix, measured, samples, wanted)),
     )
 
@@ -220,6 +225,7 @@ def to_json(report: TrackReport) -> dict[str, object]:
         "region": report.region,
         "api": report.api.value,
         "ttl": report.ttl.value,
+        "billed_ttl": report.billed_ttl.value if report.billed_ttl else None,
         "min_tokens": report.min_tokens,
         "requests": {
             "wanted": report.wanted,
@@ -345,7 +351,7 @@ def _findings(
         **_of_first(samples, answered),
         **_of_caching(answered, prefix.facts.min_tokens),
         Finding.COUNTS_DIFFER: any(map(_differs, (answer for _, answer in measured))),
-        Finding.TTL_DIFFERS: any(_billed_otherwise(entry) for entry, _ in measured),
+        Finding.TTL_DIFFERS: _billed_ttl(measured) not in {None, prefix.ttl},
         Finding.PRICE_ASSUMED: prefix.facts.prices.write_assumed,
         Finding.PROVISIONED: prefix.provisioned,
     }
@@ -366,7 +372,7 @@ def _of_first(samples: Sequence[Sample], answered: Sequence[Sample]) -> dict[Fin
 def _of_caching(answered: Sequence[Sample], min_tokens: int) -> dict[Finding, bool]:
     uncached = bool(answered) and all(sample.verdict is Verdict.UNCACHED for sample in answered)
     short = all(sample.usage.prompt_tokens < min_tokens for sample in answered if sample.usage)
-    later_cold = any(sample.verdict is not Verdict.HIT for sample in answered if sample.number > 1)
+    later_cold = any(sample.verdict is not Verdict.HIT for sample in answered[1:])
     return {
         Finding.BELOW_MINIMUM: uncached and short,
         Finding.NOT_CACHED: uncached and not short,
@@ -385,9 +391,10 @@ def _counts(usage: Usage) -> tuple[int, int, int]:
     return usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens
 
 
-def _billed_otherwise(entry: Entry) -> bool:
-    billed = entry.outcome.billed_ttl if entry.outcome else None
-    return billed is not None and billed is not entry.intent.ttl
+def _billed_ttl(measured: Sequence[tuple[Entry, Answer | None]]) -> Ttl | None:
+    """The ttl of the last write whose usage told it."""
+    told = [entry.outcome.billed_ttl for entry, _ in measured if entry.outcome and entry.outcome.billed_ttl]
+    return told[-1] if told else None
 
 
 # -- plain data ---------------------------------------------------------------------------------------------------

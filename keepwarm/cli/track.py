@@ -35,7 +35,7 @@ from keepwarm.cli.app import (
     usd,
 )
 from keepwarm.errors import ConfigError, CredentialsRejected, LedgerError, Problem
-from keepwarm.model import Answer, Api, Entry, Prefix, Ttl
+from keepwarm.model import Answer, Api, Entry, Prefix, Ttl, Verdict
 from keepwarm.pricing import Catalog
 from keepwarm.registry import SYNTHETIC_NAME, Registry, load_catalog, synthetic_prefix
 from keepwarm.settings import Settings, fingerprint_key
@@ -241,7 +241,7 @@ def _row(sample: Sample, longest_ms: int) -> tuple[str, ...]:
         else ("-", "-", "-")
     )
     server = "-" if sample.server_latency_ms is None else f"{sample.server_latency_ms:,}"
-    bar = chart(sample.latency_ms, longest_ms) if usage else sample.error_code
+    bar = chart(sample.latency_ms, longest_ms) if usage else ""
     return (
         str(sample.number),
         sample.verdict.value,
@@ -263,14 +263,14 @@ def chart(value: int, longest: int, cells: int = _CHART_CELLS) -> str:
 
 def _warnings(report: TrackReport) -> Iterator[str]:
     """What must be known to read the figures right; every finding has its words here."""
-    first, failed = report.samples[:1], len(report.samples) - len(report.answered)
+    failed = len(report.samples) - len(report.answered)
     size = max((sample.usage.prompt_tokens for sample in report.answered if sample.usage), default=0)
     words = {
-        Finding.ALL_FAILED: "Every request failed; there is nothing to measure.",
-        Finding.SOME_FAILED: f"{_count(failed, 'request')} failed and stand outside the comparison.",
+        Finding.ALL_FAILED: "Every request failed or told no token counts; there is nothing to measure.",
+        Finding.SOME_FAILED: f"{failed} of {len(report.samples)} requests failed; what follows leaves them out.",
         Finding.ENDED_EARLY: f"Ended after {len(report.samples)} of {report.wanted} requests.",
         Finding.SINGLE_REQUEST: "One request alone compares with nothing: use -n 2 or more.",
-        Finding.FIRST_FAILED: "Request 1 failed, so there is no cold start to compare with.",
+        Finding.FIRST_FAILED: "Request 1 failed, so it cannot be compared with request 2.",
         Finding.FIRST_WARM: "Request 1 was warm already: an earlier request had written the entry. What follows "
         "compares warm with warm; for a cold start wait until the entry is dead, or use --model-id without --seed.",
         Finding.FIRST_PARTLY_WARM: "Request 1 was partly warm: a shorter entry was alive, so it is no full cold start.",
@@ -282,26 +282,32 @@ def _warnings(report: TrackReport) -> Iterator[str]:
         Finding.LATER_NOT_WARM: "Not every later request found the entry: " + _later(report) + ". Several regions "
         "behind one inference profile, or a pause longer than the entry lives, do this.",
         Finding.COUNTS_DIFFER: "Body and headers disagree on the counts; the body's are shown.",
-        Finding.TTL_DIFFERS: f"A {report.ttl.value} entry was asked for, and another one billed.",
+        Finding.TTL_DIFFERS: f"An entry of {report.ttl.value} was asked for, and one of {report.billed_ttl} billed.",
         Finding.PRICE_ASSUMED: "No write price is published for this model; the input price stands in for it.",
         Finding.PROVISIONED: "Provisioned throughput is not billed by the token; dollars are on-demand list prices.",
     }
     yield from (words[finding] for finding in report.findings)
-    told_already: set[tuple[str, str]] = set()
-    for sample in report.samples:
-        if sample.error_code and (sample.error_code, sample.error_message) not in told_already:
-            told_already.add((sample.error_code, sample.error_message))
-            yield f"Request {sample.number}: {sample.error_code}: {sample.error_message}"
-            if sample.error_hint:
-                yield f"hint: {sample.error_hint}"
-    if first and report.findings:
+    yield from _errors(report)
+    if report.findings and report.answered:
         yield ""
 
 
+def _errors(report: TrackReport) -> Iterator[str]:
+    """Each different error once, with the requests that met it and what to do."""
+    met: dict[tuple[str, str, str], list[str]] = {}
+    for sample in report.samples:
+        if sample.error_code:
+            error = (sample.error_code, sample.error_message, sample.error_hint)
+            met.setdefault(error, []).append(str(sample.number))
+    for (code, message, hint), numbers in met.items():
+        yield f"Request {', '.join(numbers)}: {code}: {message}"
+        if hint:
+            yield f"hint: {hint}"
+
+
 def _later(report: TrackReport) -> str:
-    later = [sample for sample in report.answered if sample.number > 1]
-    missed = [sample for sample in later if sample.verdict.value != "hit"]
-    return f"{len(missed)} of {len(later)}"
+    later = report.answered[1:]
+    return f"{sum(sample.verdict is not Verdict.HIT for sample in later)} of {len(later)} did not"
 
 
 def _print_speed(report: TrackReport) -> None:
@@ -344,14 +350,15 @@ def _entry_words(report: TrackReport, money: Money) -> Iterator[str]:
     """What the cache entry is worth, whatever these few requests did."""
     if money.warm_saves_usd is None:
         return
+    ttl = (report.billed_ttl or report.ttl).value
     yield (
         f"A warm request in place of a cold one saves {usd(money.warm_saves_usd)}: reading {money.cached_tokens:,} "
-        f"tokens costs {usd(money.read_usd)}, writing them for {report.ttl.value} {usd(money.write_usd)}."
+        f"tokens costs {usd(money.read_usd)}, writing them for {ttl} {usd(money.write_usd)}."
     )
     if money.break_even_requests is None:
         yield "Break-even: never; reading from the cache costs no less than plain input."
     else:
-        yield f"Break-even: caching pays from request {money.break_even_requests} within {report.ttl.value} on."
+        yield f"Break-even: caching pays from request {money.break_even_requests} within {ttl} on."
     if money.pings_paid:
         yield f"Keeping warm: one avoided cold start pays for {_count(money.pings_paid, 'ping')}."
 
