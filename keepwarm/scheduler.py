@@ -6,22 +6,21 @@ here. Its traps, and why each argument is set, are in `docs/decisions/0002-apsch
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
-from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.job import Job
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from keepwarm.model import Decision
 
-_TEND = "tend:"
-
 
 class Scheduler:
-    """Calls `tend(name)` at the moments that its decisions ask for.
+    """Calls `tend(name)` at the moments that its decisions ask for, never twice at once for one name.
 
     Args:
         tend: decides and pings; its decision says when to come again.
@@ -30,7 +29,13 @@ class Scheduler:
 
     def __init__(self, tend: Callable[[str], Decision], workers: int) -> None:
         self._tend = tend
-        self._armed: set[str] = set()
+        self._jobs: dict[str, Job] = {}
+        self._running: set[str] = set()
+        self._disarmed: set[str] = set()  # of those that run
+        self._sooner: dict[str, datetime] = {}  # armed while it ran
+        self._number = 0
+        self._covered: dict[str, int] = {}
+        # Taken before APScheduler's own locks; no listener may take it, for APScheduler calls those with locks held.
         self._lock = threading.Lock()
         self._closing = False
         self._scheduler = BackgroundScheduler(
@@ -39,35 +44,41 @@ class Scheduler:
             # None: the default of 1 s is checked when a worker is free, and drops what is later, job and all.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
-        # Armed again from here and not inside the job: only now does APScheduler count the job as ended.
-        self._scheduler.add_listener(self._ended, EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
 
     def start(self) -> None:
         """Start firing."""
         self._scheduler.start()
 
     def arm(self, name: str, at: datetime) -> None:
-        """Tend this prefix at a moment; a past one means now. Replaces what was armed for it."""
+        """Tend this prefix at a moment; a past one means now. Replaces what was armed for it.
+
+        While it is being tended the moment waits, and then counts if it is sooner than what the decision asks for.
+        """
         with self._lock:
-            if self._closing:
-                return
-            self._armed.add(name)
-        self._scheduler.add_job(
-            self._tend, "date", run_date=at, args=(name,), id=_TEND + name, name=name, replace_existing=True
-        )
+            if name in self._running:
+                self._disarmed.discard(name)
+                self._sooner[name] = min(at, self._sooner.get(name, at))
+            else:
+                self._add(name, at)
 
     def disarm(self, name: str) -> None:
-        """Do not tend this prefix any more."""
+        """Do not tend this prefix any more, whatever a call that runs already decides."""
         with self._lock:
-            self._armed.discard(name)
-        if self._scheduler.get_job(_TEND + name):
-            self._scheduler.remove_job(_TEND + name)
+            self._sooner.pop(name, None)
+            self._remove(name)
+            if name in self._running:
+                self._disarmed.add(name)
 
     @property
     def armed(self) -> frozenset[str]:
-        """The prefixes that have a moment to be tended at, or are being tended."""
+        """The prefixes that have a moment to be tended at, or are being tended.
+
+        One that waits for a free worker is not among them, since a job that APScheduler lost looks the same; arming it
+        again does no harm.
+        """
         with self._lock:
-            return frozenset(self._armed)
+            there = {job.id for job in self._scheduler.get_jobs()}
+            return frozenset(name for name, job in self._jobs.items() if job.id in there) | self._running
 
     def every(self, period: timedelta, call: Callable[[], None]) -> None:
         """Call something again and again, apart from the workers that tend."""
@@ -84,18 +95,59 @@ class Scheduler:
         self._scheduler.wakeup()
 
     def close(self) -> None:
-        """Fire nothing more; calls that run already are not waited for."""
+        """Fire nothing more; calls that run already are not waited for. Closing twice is fine."""
         with self._lock:
             self._closing = True
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
 
-    def _ended(self, event: Any) -> None:
-        if not event.job_id.startswith(_TEND):
+    # -- under the lock -------------------------------------------------------------------------------------------
+
+    def _add(self, name: str, at: datetime) -> None:
+        if self._closing:
             return
-        name = event.job_id.removeprefix(_TEND)
-        decision = event.retval if event.code == EVENT_JOB_EXECUTED else None
-        if isinstance(decision, Decision) and decision.at:
-            self.arm(name, decision.at)
-        else:
-            with self._lock:  # left alone on purpose, or the call raised: the daemon's reconciling looks after it
-                self._armed.discard(name)
+        self._remove(name)
+        self._number += 1
+        # An id of its own each time: APScheduler removes a date job by its id *after* it has handed it to a worker,
+        # and would remove the one that a quick worker has armed meanwhile; and a run that is ending still counts.
+        job_id = f"{name}:{self._number}"
+        self._jobs[name] = self._scheduler.add_job(
+            self._run, "date", run_date=at, args=(name, self._number), id=job_id, name=name
+        )
+
+    def _remove(self, name: str) -> None:
+        job = self._jobs.pop(name, None)
+        if job:
+            with contextlib.suppress(JobLookupError):  # it is being handed to a worker
+                self._scheduler.remove_job(job.id)
+
+    # -- in a worker ----------------------------------------------------------------------------------------------
+
+    def _run(self, name: str, number: int) -> None:
+        if not self._begin(name, number):
+            return
+        asked = None
+        try:
+            asked = self._tend(name).at
+        finally:
+            self._end(name, asked)
+
+    def _begin(self, name: str, number: int) -> bool:
+        """Whether this job is still wanted: neither disarmed, nor covered by a run that began after it was armed."""
+        with self._lock:
+            if self._closing or name not in self._jobs or number <= self._covered.get(name, 0):
+                return False
+            self._remove(name)
+            self._running.add(name)
+            self._covered[name] = self._number
+            return True
+
+    def _end(self, name: str, asked: datetime | None) -> None:
+        """Arm it again; one that is left alone on purpose, or raised, is looked after by the daemon's reconciling."""
+        with self._lock:
+            self._running.discard(name)
+            moments = [at for at in (asked, self._sooner.pop(name, None)) if at]
+            if name in self._disarmed:
+                self._disarmed.discard(name)
+            elif moments:
+                self._add(name, min(moments))
