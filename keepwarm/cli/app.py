@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from enum import StrEnum
@@ -17,7 +17,9 @@ from typing import Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from typer.core import TyperGroup
 
 from keepwarm import __version__
 from keepwarm.errors import ConfigError, KeepwarmError
@@ -29,8 +31,22 @@ EXIT_INPUT = 2
 
 EXIT_CODES = "Exit codes: 0 done, 1 failed (Bedrock, network or ledger), 2 bad input (arguments, settings or registry)."
 
+# In the order in which a newcomer meets them.
+_COMMANDS = ("demo", "check", "plan", "run", "ping", "report", "track", "emulate")
+
+
+class _InOrder(TyperGroup):
+    """The commands in a chosen order instead of that of their modules."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the commands, those without a place in the order last."""
+        found = super().list_commands(ctx)
+        return sorted(found, key=lambda name: _COMMANDS.index(name) if name in _COMMANDS else len(_COMMANDS))
+
+
 app = typer.Typer(
     name="keepwarm",
+    cls=_InOrder,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -113,7 +129,7 @@ def table(*columns: str, title: str = "") -> Table:
     )
     for column in columns:
         right = column.startswith(">")
-        made.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
+        made.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right, overflow="fold")
     return made
 
 
@@ -121,8 +137,19 @@ def usd(amount: Decimal | None) -> str:
     """Money for people: rounded, with enough digits for small amounts."""
     if amount is None:
         return "-"
-    digits = 2 if abs(amount) >= 100 else 4 if abs(amount) >= Decimal("0.01") or not amount else 6
+    if not amount:
+        return "$0"
+    digits = 2 if abs(amount) >= 100 else 4 if abs(amount) >= Decimal("0.01") else 6
     return f"${amount:,.{digits}f}" if amount >= 0 else f"-${-amount:,.{digits}f}"
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr, if somebody watches it; yields what moves it on by one."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
 
 
 def _hint(error: KeepwarmError) -> None:

@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from keepwarm import accounting, clock, daemon, simulate
 from keepwarm.cli.app import (
@@ -27,6 +28,7 @@ from keepwarm.cli.app import (
     err,
     out,
     print_json,
+    progress,
     settings,
     table,
     told,
@@ -36,6 +38,9 @@ from keepwarm.model import Entry, Verdict
 
 _AGO = re.compile(r"^(\d+)\s*([mhdw])$")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_TIMELINE_PARTS = 24
+# Nobody plans or reports outside these years, and calendars end not far from them.
+_YEARS = range(2000, 3000)
 _SUCCESS = {Verdict.HIT, Verdict.PARTIAL, Verdict.REWRITE}
 
 
@@ -60,12 +65,10 @@ def plan(
     Example: `keepwarm plan --from 2026-11-23T06:00Z --hours 12`
     """
     with told():
-        start = _moment(since) if since else clock.utc_now()
+        start = _moment(since, "--from") if since else clock.utc_now()
         end = start + timedelta(hours=hours)
         with daemon.opened(settings()) as parts:
-            plans = [
-                simulate.plan(prefix, parts.keeper.state(prefix.name), start, end) for prefix in parts.registry.prefixes
-            ]
+            plans = _plans(parts, start, end)
     if output is Format.JSON:
         print_json(_plan_json(plans, start, end))
         return
@@ -84,12 +87,16 @@ def ping(
     Example: `keepwarm ping support-bot`
     """
     with told(), daemon.opened(settings()) as parts:
-        parts.registry.find(name)
-        entry = parts.keeper.ping(name)
+        prefix = parts.registry.find(name)
+        with err.status(f"waiting for {escape(prefix.model_id)}"):
+            entry = parts.keeper.ping(name)
     if output is Format.JSON:
         print_json(_entry_json(entry))
     else:
         _print_entry(entry)
+    if entry.verdict is Verdict.UNCACHED:
+        minimum = f"{prefix.facts.base_id} caches from {prefix.facts.min_tokens:,} tokens on"
+        err.print(f"uncached: nothing was read or written; {minimum}", markup=False)
     if entry.verdict not in _SUCCESS:
         raise typer.Exit(EXIT_FAILED)
 
@@ -108,7 +115,7 @@ def report(
     with told():
         until = clock.utc_now()
         start = _since(since, until)
-        with daemon.opened(settings()) as parts:
+        with daemon.opened(settings()) as parts, err.status("adding up"):
             found = daemon.make_report(parts, start, until)
     if output is ReportFormat.JSON:
         print_json(accounting.to_json(found))
@@ -121,34 +128,38 @@ def report(
 # -- plan ---------------------------------------------------------------------------------------------------------
 
 
+def _plans(parts: daemon.Parts, start: datetime, end: datetime) -> list[simulate.Plan]:
+    prefixes, keeper = parts.registry.prefixes, parts.keeper
+    with progress("planning", len(prefixes)) as step:
+        found = []
+        for prefix in prefixes:
+            found.append(simulate.plan(prefix, keeper.state(prefix.name), start, end))
+            step()
+    return found
+
+
 def _print_plans(plans: list[simulate.Plan], start: datetime, end: datetime) -> None:
-    shown = table(
-        "prefix", "now", "timeline", ">pings", ">writes", ">cost", ">pays from", title=f"{_say(start)} to {_say(end)}"
-    )
+    sent = table("prefix", "timeline", ">pings", ">writes", ">cost", title=f"{_say(start)} to {_say(end)}")
+    why = table("prefix", "at the start", ">pays from")
     for found in plans:
+        name = escape(found.prefix) + (" *" if found.estimated else "")
         writes = sum(ping.verdict is Verdict.REWRITE for ping in found.pings)
+        line = timeline([ping.at for ping in found.pings], start, end)
+        sent.add_row(name, line, f"{len(found.pings):,}", f"{writes:,}", usd(found.cost_usd))
         pays = found.break_even_requests_per_day
-        shown.add_row(
-            found.prefix + (" *" if found.estimated else ""),
-            timeline([ping.at for ping in found.pings], start, end),
-            str(len(found.pings)),
-            str(writes),
-            usd(found.cost_usd),
-            f"{pays}/day" if pays is not None else "-",
-            found.decision.reason.value,
-        )
+        why.add_row(name, found.decision.reason.value, f"{pays:,}/day" if pays is not None else "-")
     total = sum((found.cost_usd for found in plans), Decimal(0))
-    shown.add_section()
-    shown.add_row("total", "", str(sum(len(found.pings) for found in plans)), "", usd(total), "", "")
-    out.print(shown)
-    out.print(
-        "timeline: 24 equal parts; . no ping, digits pings, + more than 9. pays from: well-spaced requests a busy day."
-    )
+    sent.add_section()
+    sent.add_row("total", "", f"{sum(len(found.pings) for found in plans):,}", "", usd(total))
+    out.print(sent)
+    out.print(f"timeline: {_TIMELINE_PARTS} equal parts; . no ping, digits pings, + more than 9.\n")
+    out.print(why)
+    out.print("pays from: well-spaced requests in a busy day from which the pings pay.")
     if any(found.estimated for found in plans):
         out.print("* never measured: tokens and cost are estimates, about 4 characters a token.")
 
 
-def timeline(moments: Iterable[datetime], start: datetime, end: datetime, parts: int = 24) -> str:
+def timeline(moments: Iterable[datetime], start: datetime, end: datetime, parts: int = _TIMELINE_PARTS) -> str:
     """How many moments fall into each equal part of a stretch, one character a part."""
     counts = [0] * parts
     for moment in moments:
@@ -235,43 +246,49 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def print_report(found: accounting.Report, *, break_even: bool = True) -> None:
-    """The report as two tables: money, then warmth.
+    """The report as three tables: money, pings, warmth.
 
     Args:
         break_even: whether to show from how many requests a day each prefix pays.
     """
-    title = f"{_say(found.since)} to {_say(found.until)}"
-    money = table("prefix", "pings", ">refresh cost", ">avoided write", ">net", title=title)
-    columns = ("prefix", ">warm of busy time", ">warm p50/p95 ms", ">cold p50/p95 ms")
-    warmth = table(*columns, *([">pays from"] if break_even else []))
+    money = table(
+        "prefix", ">refresh cost", ">avoided write", ">net", title=f"{_say(found.since)} to {_say(found.until)}"
+    )
+    met = [verdict for verdict, count in found.total.pings.items() if count]
+    pings = table("prefix", *(f">{verdict.value}" for verdict in met))
+    pays = [">pays from"] if break_even else []
+    warmth = table("prefix", ">busy time warm", ">warm p50/p95 ms", ">cold p50/p95 ms", *pays)
+    tables = (money, pings, warmth)
     for account in (*found.prefixes, found.total):
-        name = account.name or "total"
         if not account.name:
-            money.add_section()
-            warmth.add_section()
-        money.add_row(
-            name,
-            ", ".join(f"{count} {verdict.value}" for verdict, count in account.pings.items() if count) or "none",
-            usd(account.refresh_cost_usd),
-            _range(account.avoided_write_usd),
-            _range(account.net_usd),
-        )
-        share = account.warm_share_of_busy_time
-        pays = account.break_even_requests_per_day
-        warmth.add_row(
-            name,
-            f"{share:.1%}" if share is not None else "-",
-            f"{_ms(account.latency_warm_ms.p50)}/{_ms(account.latency_warm_ms.p95)}",
-            f"{_ms(account.latency_cold_ms.p50)}/{_ms(account.latency_cold_ms.p95)}",
-            *([f"{pays}/day" if pays is not None else "-"] if break_even else []),
-        )
+            for each in tables:
+                each.add_section()
+        name = escape(account.name) or "total"
+        money.add_row(name, usd(account.refresh_cost_usd), _range(account.avoided_write_usd), _range(account.net_usd))
+        pings.add_row(name, *(f"{account.pings[verdict]:,}" for verdict in met))
+        warmth.add_row(name, *_warmth(account)[: 3 + len(pays)])
     out.print(money)
-    out.print(f"avoided write and net are bounds; {found.total.basis}.")
+    out.print(f"avoided write and net are bounds; {found.total.basis}.\n")
+    if met:
+        out.print(pings)
+        out.print()
     out.print(warmth)
-    freed = [account for account in found.prefixes if account.capacity_freed_tokens]
-    for account in freed:
-        low, high = account.capacity_freed_tokens or (0, 0)
-        out.print(f"{account.name}: provisioned throughput; {low:,} to {high:,} tokens of capacity freed", markup=False)
+    for account in found.prefixes:
+        if account.capacity_freed_tokens:
+            low, high = account.capacity_freed_tokens
+            freed = f"provisioned throughput; {low:,} to {high:,} tokens of capacity freed"
+            out.print(f"{account.name}: {freed}", markup=False)
+
+
+def _warmth(account: accounting.Account) -> tuple[str, str, str, str]:
+    share, pays = account.warm_share_of_busy_time, account.break_even_requests_per_day
+    warm, cold = account.latency_warm_ms, account.latency_cold_ms
+    return (
+        "-" if share is None else f"{share:.1%}",
+        f"{_ms(warm.p50)}/{_ms(warm.p95)}",
+        f"{_ms(cold.p50)}/{_ms(cold.p95)}",
+        "-" if pays is None else f"{pays:,}/day",
+    )
 
 
 def _report_csv(found: accounting.Report) -> str:
@@ -305,7 +322,9 @@ def _flat(row: dict[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def _range(bounds: accounting.Bounds | None) -> str:
-    return f"{usd(bounds.low)} to {usd(bounds.high)}" if bounds else "-"
+    if bounds is None:
+        return "-"
+    return usd(bounds.low) if bounds.low == bounds.high else f"{usd(bounds.low)} to {usd(bounds.high)}"
 
 
 def _ms(value: int | None) -> str:
@@ -317,15 +336,25 @@ def _ms(value: int | None) -> str:
 
 def _since(text: str, now: datetime) -> datetime:
     found = _AGO.match(text.strip())
-    return now - int(found[1]) * _UNITS[found[2]] if found else _moment(text)
+    try:
+        start = now - int(found[1]) * _UNITS[found[2]] if found else _moment(text, "--since")
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is too long ago", param_hint="--since") from None
+    if start >= now:
+        raise typer.BadParameter(f"{text!r} is not in the past", param_hint="--since")
+    return start
 
 
-def _moment(text: str) -> datetime:
+def _moment(text: str, option: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        message = f"{text!r} is not a moment; write for example 24h, 7d, or 2026-11-23T06:00Z"
-        raise typer.BadParameter(message) from None
+        ago = "24h, 7d, or " if option == "--since" else ""
+        message = f"{text!r} is not a moment; write for example {ago}2026-11-23T06:00Z"
+        raise typer.BadParameter(message, param_hint=option) from None
+    if moment.year not in _YEARS:
+        message = f"{text!r} is not between the years {_YEARS.start} and {_YEARS.stop - 1}"
+        raise typer.BadParameter(message, param_hint=option)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -9,14 +9,12 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from keepwarm import clock, daemon, tracker
 from keepwarm.cli.app import (
@@ -29,6 +27,7 @@ from keepwarm.cli.app import (
     err,
     out,
     print_json,
+    progress,
     settings,
     table,
     told,
@@ -184,7 +183,7 @@ def _announce(parts: daemon.Parts, prefix: Prefix, requests: int, *, agreed: boo
 def _measure(parts: daemon.Parts, prefix: Prefix, requests: int, pause: timedelta, measured: _Measured) -> None:
     """Send until all are sent, or something says that going on is of no use."""
     parts.gateway.prepare(prefix)
-    with _progress(requests) as step:
+    with progress("requests", requests) as step:
         try:
             for number in range(requests):
                 if number:
@@ -205,15 +204,6 @@ def _is_permanent(sent: list[tuple[Entry, Answer | None]]) -> bool:
         return False
     codes = [outcome.error_code for outcome in outcomes if outcome]
     return not last.retryable or codes == [CredentialsRejected.code] * 2
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr, if somebody watches it; yields what moves it on."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("requests", total=total)
-        yield lambda: progress.advance(task)
 
 
 # -- showing ------------------------------------------------------------------------------------------------------
