@@ -1,0 +1,124 @@
+"""Turns under a rate limit: never too many in a minute, nobody forgotten, nobody queued past use."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keepwarm.limits import RateLimit
+from tests.builders import MONDAY
+
+SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
+
+
+def most_in_a_minute(turns: list[datetime]) -> int:
+    turns = sorted(turns)
+    return max(bisect_left(turns, turn + MINUTE) - index for index, turn in enumerate(turns))
+
+
+def crowd(limit: RateLimit, size: int, now: datetime = MONDAY, deadline: datetime | None = None) -> list[datetime]:
+    return [limit.turn("model", f"caller {number}", now, deadline) for number in range(size)]
+
+
+def test_as_many_as_allowed_go_at_once():
+    assert crowd(RateLimit(10), 10) == [MONDAY] * 10
+
+
+def test_a_larger_crowd_spreads_over_the_coming_minutes():
+    assert [turn - MONDAY for turn in crowd(RateLimit(10), 25)] == [0 * MINUTE] * 10 + [MINUTE] * 10 + [2 * MINUTE] * 5
+
+
+def test_whoever_asks_again_early_hears_the_same_moment_and_takes_nobodys_turn():
+    limit = RateLimit(1)
+    crowd(limit, 2)
+    told = {limit.turn("model", "caller 1", MONDAY + second * SECOND, None) for second in range(1, 60)}
+    assert told == {MONDAY + MINUTE}
+    assert limit.turn("model", "caller 2", MONDAY + 59 * SECOND, None) == MONDAY + 2 * MINUTE
+
+
+def test_whoever_comes_at_its_moment_goes_and_then_stands_in_line_again():
+    limit = RateLimit(1)
+    crowd(limit, 2)
+    assert limit.turn("model", "caller 1", MONDAY + MINUTE, None) <= MONDAY + MINUTE
+    assert limit.turn("model", "caller 1", MONDAY + MINUTE, None) == MONDAY + 2 * MINUTE
+
+
+def test_a_turn_that_comes_too_late_is_told_but_not_taken_from_others():
+    limit = RateLimit(1)
+    crowd(limit, 1)
+    assert limit.turn("model", "hurried", MONDAY, MONDAY + MINUTE) == MONDAY + MINUTE
+    assert limit.turn("model", "patient", MONDAY, None) == MONDAY + MINUTE
+
+
+def test_a_turn_before_the_deadline_is_reserved():
+    limit = RateLimit(1)
+    crowd(limit, 1)
+    assert limit.turn("model", "hurried", MONDAY, MONDAY + 61 * SECOND) == MONDAY + MINUTE
+    assert limit.turn("model", "patient", MONDAY, None) == MONDAY + 2 * MINUTE
+
+
+def test_keys_do_not_share_turns():
+    limit = RateLimit(1)
+    assert [limit.turn(key, "caller", MONDAY, None) for key in "abc"] == [MONDAY] * 3
+
+
+def test_a_reservation_nobody_came_for_lapses():
+    limit = RateLimit(2)
+    crowd(limit, 40)
+    tomorrow = MONDAY + 24 * HOUR
+    assert sum(turn <= tomorrow for turn in crowd(limit, 40, tomorrow)) == 2
+
+
+def test_a_clock_set_back_does_not_block_until_it_has_caught_up():
+    limit = RateLimit(2)
+    crowd(limit, 10)
+    earlier = MONDAY - 5 * HOUR
+    assert crowd(limit, 3, earlier) == [earlier, earlier, earlier + MINUTE]
+
+
+def test_clocks_read_by_threads_in_another_order_change_nothing():
+    limit = RateLimit(2)
+    assert crowd(limit, 2) == [MONDAY] * 2
+    assert limit.turn("model", "late", MONDAY - SECOND, None) == MONDAY + MINUTE
+
+
+def test_a_clock_set_forward_lets_everybody_go_on():
+    limit = RateLimit(2)
+    crowd(limit, 2)
+    assert crowd(limit, 2, MONDAY + 5 * HOUR) == [MONDAY + 5 * HOUR] * 2
+
+
+@given(
+    per_minute=st.integers(1, 8),
+    arrivals=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 90), st.none() | st.integers(1, 200)), max_size=60),
+)
+def test_no_minute_sees_more_than_the_limit(per_minute, arrivals):
+    """Callers who come when they are told to, as the scheduler does, and ask anew as often as they like."""
+    limit, now, went = RateLimit(per_minute), MONDAY, []
+    waiting: dict[str, tuple[datetime, datetime | None]] = {}
+    for number, pause, patience in arrivals:
+        now += pause * SECOND
+        due = sorted((at, name) for name, (at, _) in waiting.items() if at <= now)
+        for at, name in due:
+            turn = limit.turn("model", name, at, waiting.pop(name)[1])
+            went += [at] if turn <= at else []
+        name, deadline = f"caller {number}", now + patience * SECOND if patience else None
+        turn = limit.turn("model", name, now, deadline)
+        if turn <= now:
+            went.append(now)
+            waiting.pop(name, None)
+        else:
+            waiting[name] = (turn, deadline)
+    assert not went or most_in_a_minute(went) <= per_minute
+
+
+def test_many_threads_share_one_limit():
+    limit = RateLimit(50)
+    with ThreadPoolExecutor(16) as pool:
+        turns = list(pool.map(lambda number: limit.turn("model", f"{number}", MONDAY, None), range(400)))
+    assert most_in_a_minute(turns) == 50
+    assert max(turns) == MONDAY + 7 * MINUTE
