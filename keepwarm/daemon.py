@@ -144,9 +144,9 @@ class Daemon:
         """
         self._tell_start()
         self._scheduler.start()
-        self._scheduler.every(self.parts.settings.reconcile, self._reconcile)
-        self._reconcile()
         try:
+            self._reconcile()
+            self._scheduler.every(self.parts.settings.reconcile, self._reconcile)
             return self._listen()
         finally:
             self._drain()
@@ -202,11 +202,11 @@ class Daemon:
             changed = []
             self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
         for name in (set(self.parts.keeper.names) - self._scheduler.armed) | set(changed):
-            self._scheduler.arm(name, self._now())
+            self._scheduler.arm(name)
 
     def _rearm_all(self) -> None:
         for name in self.parts.keeper.names:
-            self._scheduler.arm(name, self._now())
+            self._scheduler.arm(name)
         self._scheduler.wake()
 
     def _reload(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.job import Job
@@ -17,6 +17,8 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from keepwarm.model import Decision
+
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Scheduler:
@@ -49,8 +51,8 @@ class Scheduler:
         """Start firing."""
         self._scheduler.start()
 
-    def arm(self, name: str, at: datetime) -> None:
-        """Tend this prefix at a moment; a past one means now. Replaces what was armed for it.
+    def arm(self, name: str, at: datetime = AT_ONCE) -> None:
+        """Tend this prefix at a moment; a past one means at once. Replaces what was armed for it.
 
         While it is being tended the moment waits, and then counts if it is sooner than what the decision asks for.
         """

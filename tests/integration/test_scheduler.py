@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from queue import Queue
 
@@ -15,7 +14,8 @@ import pytest
 
 from keepwarm.clock import utc_now
 from keepwarm.model import Action, Decision, Reason
-from keepwarm.scheduler import Scheduler
+from keepwarm.scheduler import AT_ONCE, Scheduler
+from tests.daemons import kill_thread, soon
 
 PATIENCE_SECONDS = 10
 LEAVE = Decision(Action.LEAVE, None, Reason.STOPPED)
@@ -80,21 +80,6 @@ def scheduler(tending: Tending) -> Iterator[Scheduler]:
     scheduler.close()
 
 
-def soon(true: Callable[[], bool]) -> bool:
-    """Whether something becomes true before patience ends."""
-    pause = threading.Event()
-    deadline = utc_now() + timedelta(seconds=PATIENCE_SECONDS)
-    while not true() and utc_now() < deadline:
-        pause.wait(0.005)
-    return true()
-
-
-def kill_thread(name: str) -> None:
-    """End a thread as an exception that nobody catches would."""
-    (thread,) = (thread for thread in threading.enumerate() if thread.name == name)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
-
-
 def test_jobs_that_wait_long_for_a_worker_are_late_but_not_lost(tending, scheduler):
     gate = Gate()
     names = [f"p{number}" for number in range(12)]
@@ -108,7 +93,7 @@ def test_jobs_that_wait_long_for_a_worker_are_late_but_not_lost(tending, schedul
 
 
 def test_a_moment_that_has_passed_means_now(tending, scheduler):
-    scheduler.arm("a", datetime.min.replace(tzinfo=utc_now().tzinfo) + 24 * HOUR)
+    scheduler.arm("a", AT_ONCE)
     assert tending.wait_for(1) == ["a"]
 
 

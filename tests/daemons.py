@@ -1,0 +1,104 @@
+"""What tests of whole daemons share: registries on disk, patience, and a look at what was sent and written."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from keepwarm.clock import utc_now
+from keepwarm.emulator import Emulator, Request
+from tests.builders import CLAUDE
+
+CANARY = "the merger closes on Friday"
+OTHER_CLAUDE = "eu.anthropic.claude-sonnet-5"
+PATIENCE_SECONDS = 20.0
+
+# With the emulator at 1:100 a 5m entry lives three seconds.
+TIME_SCALE = 0.01
+LIFETIME, MARGIN = timedelta(seconds=3), timedelta(seconds=1)
+# A ping is stamped before it leaves, and the first of a process arrives late: boto3 makes its client in between.
+TOLERANCE = timedelta(milliseconds=600)
+
+
+def write_registry(path: Path, *names: str, defaults: dict[str, Any] | None = None, **by_name: dict[str, Any]) -> Path:
+    """A registry of prefixes that are always busy, each with a text and an entry of its own.
+
+    Args:
+        path: of the registry file; texts lie beside it.
+        names: of the prefixes.
+        defaults: more for all of them.
+        by_name: more for one of them.
+    """
+    entries = []
+    for name in names:
+        text = path.parent / f"{name}.md"
+        text.write_text(f"{name}: {CANARY}. ".ljust(20_000, "x"))
+        entries.append({"name": name, "model_id": CLAUDE, "system": {"file": text.name}} | by_name.get(name, {}))
+    common = {
+        "region": "eu-central-1",
+        "api": "invoke_model",
+        "busy_hours": "always",
+        "lifetime": f"{LIFETIME.total_seconds():g}s",
+        "margin": f"{MARGIN.total_seconds():g}s",
+    }
+    whole = {"version": 1, "defaults": common | (defaults or {}), "prefixes": entries}
+    path.write_text(json.dumps(whole, indent=1))  # JSON is YAML
+    return path
+
+
+def soon(true: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> bool:
+    """Whether something becomes true before patience ends."""
+    pause = threading.Event()
+    deadline = utc_now() + timedelta(seconds=seconds)
+    while not true():
+        if utc_now() > deadline:
+            return False
+        pause.wait(0.01)
+    return True
+
+
+def kill_thread(name: str) -> None:
+    """End a thread as an exception that nobody catches would."""
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == name)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+
+
+def pings(emulator: Emulator, name: str) -> list[Request]:
+    """The requests of one prefix that were not refused, oldest first."""
+    return [request for request in emulator.log if request.metadata.get("prefix") == name]
+
+
+def was_written(request: Request) -> bool:
+    """Whether this request found no entry and wrote one."""
+    return request.usage is not None and request.usage.cache_write_tokens > 0
+
+
+def shortest_gap(requests: list[Request]) -> timedelta:
+    """The shortest time between two of these requests."""
+    return min((late.at - early.at for early, late in pairwise(requests)), default=timedelta.max)
+
+
+def rows(ledger: Path) -> list[dict[str, Any]]:
+    """Every entry as the file has it, without keepwarm's own reading; none while the file is not there yet."""
+    if not ledger.exists():
+        return []
+    with closing(sqlite3.connect(ledger, timeout=10)) as connection:
+        connection.row_factory = sqlite3.Row
+        found = connection.execute(
+            "SELECT intents.*, outcomes.verdict, outcomes.request_id, outcomes.error_code "
+            "FROM intents LEFT JOIN outcomes USING (number) ORDER BY number"
+        )
+        return [dict(row) for row in found]
+
+
+def started(row: dict[str, Any]) -> datetime:
+    """When the ping of a row left, aware UTC."""
+    return datetime.fromisoformat(row["started_at"]).replace(tzinfo=utc_now().tzinfo)

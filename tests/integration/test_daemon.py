@@ -1,0 +1,295 @@
+"""The daemon in this process: real scheduler, ledger and boto3 on the embedded Bedrock, in real time at 1:100."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from keepwarm.clock import utc_now
+from keepwarm.daemon import Daemon, build, opened
+from keepwarm.emulator import Emulator, Faults
+from keepwarm.errors import ConfigError, LedgerError
+from keepwarm.model import Event, Verdict
+from keepwarm.settings import Settings
+from tests.builders import shipped_catalog
+from tests.daemons import (
+    CANARY,
+    LIFETIME,
+    MARGIN,
+    OTHER_CLAUDE,
+    PATIENCE_SECONDS,
+    TIME_SCALE,
+    TOLERANCE,
+    kill_thread,
+    pings,
+    shortest_gap,
+    soon,
+    was_written,
+    write_registry,
+)
+
+
+class Wall:
+    """The real clock, set forward or back by the test; it remembers nothing."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return utc_now() + self.ahead
+
+
+class Home:
+    """A place for daemons: registry, state, and what they told."""
+
+    def __init__(self, place: Path, wall: Wall) -> None:
+        self.registry = place / "registry.yaml"
+        self.state = place / "state"
+        self.wall = wall
+        self.events: list[Event] = []
+
+    def settings(self, **changes: object) -> Settings:
+        chosen = {"registry": self.registry, "state_dir": self.state, "reconcile_seconds": 0.2, "drain_seconds": 5}
+        return Settings(**chosen | changes)
+
+    def told(self, name: str) -> list[Event]:
+        return [event for event in self.events if event.name == name]
+
+    @contextmanager
+    def running(self, **changes: object) -> Iterator[Daemon]:
+        """A daemon that runs in a thread, and is stopped well at the end of the block."""
+        with ExitStack() as stack:
+            observers = [self.events.append, *changes.pop("observers", ())]
+            daemon = stack.enter_context(build(self.settings(**changes), now=self.wall, observers=observers))
+            pool = stack.enter_context(ThreadPoolExecutor(1))
+            code = pool.submit(daemon.run)
+            try:
+                yield daemon
+            finally:
+                daemon.stop()
+                assert code.result(PATIENCE_SECONDS) == 0
+
+
+@pytest.fixture
+def wall() -> Wall:
+    return Wall()
+
+
+@pytest.fixture
+def home(tmp_path: Path, wall: Wall) -> Home:
+    return Home(tmp_path, wall)
+
+
+@pytest.fixture
+def emulator(wall: Wall, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with Emulator(catalog=shipped_catalog(), now=wall, time_scale=TIME_SCALE, seed=7) as emulator:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", emulator.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        yield emulator
+
+
+def test_a_daemon_writes_each_prefix_once_and_then_only_reads(home, emulator):
+    write_registry(home.registry, "a", "b", "c")
+    with home.running():
+        assert soon(lambda: all(len(pings(emulator, name)) >= 3 for name in "abc"))
+    for name in "abc":
+        writes = [was_written(request) for request in pings(emulator, name)]
+        assert writes == [True] + [False] * (len(writes) - 1)
+        assert shortest_gap(pings(emulator, name)) > LIFETIME - 1.5 * MARGIN - TOLERANCE
+    assert [event.name for event in home.events][:1] == ["daemon_started"]
+    assert home.told("daemon_stopped")[0].fields == {"drained": True}
+    assert CANARY not in str(home.events)
+
+
+def test_what_is_warm_is_not_pinged_again_after_a_restart(home, emulator):
+    write_registry(home.registry, "a", defaults={"lifetime": "60s", "margin": "5s"})
+    for _ in range(3):
+        with home.running() as daemon:
+            assert soon(lambda: any(event.name == "prefix_warmed" for event in home.events))
+            assert daemon.parts.keeper.look("a").warm_until
+            home.events.clear()
+    assert len(emulator.log) == 1
+
+
+def test_a_second_daemon_on_the_same_ledger_is_refused_and_told_who_the_first_is(home, emulator):
+    write_registry(home.registry, "a")
+    with build(home.settings(), observers=[]):
+        with pytest.raises(LedgerError) as refused, build(home.settings(), observers=[]):
+            pass
+        assert str(os.getpid()) in str(refused.value)
+        assert socket.gethostname() in str(refused.value)
+    with build(home.settings(), observers=[]):
+        pass
+
+
+def test_a_bad_registry_at_the_start_is_refused_and_holds_nothing(home, emulator):
+    write_registry(home.registry, "a", defaults={"ttl": "2h"})
+    with pytest.raises(ConfigError), build(home.settings(), observers=[]):
+        pass
+    write_registry(home.registry, "a")
+    with build(home.settings(), observers=[]):
+        pass
+
+
+def test_a_reload_adds_and_removes_and_pings_nothing_again_that_is_warm(home, emulator):
+    long = {"defaults": {"lifetime": "60s", "margin": "5s"}}
+    write_registry(home.registry, "stays", "goes", **long)
+    with home.running() as daemon:
+        assert soon(lambda: len(emulator.log) == 2)
+        write_registry(home.registry, "stays", "comes", **long)
+        daemon.reload()
+        assert soon(lambda: pings(emulator, "comes"))
+        assert soon(lambda: home.told("registry_reloaded"))
+        assert daemon.parts.keeper.names == ("stays", "comes")
+    assert home.told("registry_reloaded")[0].fields == {"prefixes": 2, "added": 1}
+    assert [len(pings(emulator, name)) for name in ("stays", "goes", "comes")] == [1, 1, 1]
+
+
+def test_a_removed_prefix_is_left_to_die_and_a_reload_brings_it_back(home, emulator):
+    write_registry(home.registry, "a", "b")
+    with home.running() as daemon:
+        assert soon(lambda: len(emulator.log) >= 2)
+        write_registry(home.registry, "a")
+        daemon.reload()
+        assert soon(lambda: home.told("registry_reloaded"))
+        kept = len(pings(emulator, "b"))
+        before = len(pings(emulator, "a"))
+        assert soon(lambda: len(pings(emulator, "a")) >= before + 2)
+        assert len(pings(emulator, "b")) == kept
+        write_registry(home.registry, "a", "b")
+        daemon.reload()
+        assert soon(lambda: len(pings(emulator, "b")) > kept)
+        assert was_written(pings(emulator, "b")[-1])
+
+
+def test_a_bad_registry_at_a_reload_keeps_the_old_one_and_says_why(home, emulator):
+    write_registry(home.registry, "a")
+    with home.running() as daemon:
+        assert soon(lambda: emulator.log)
+        write_registry(home.registry, "a", "b", b={"ttl": "2h"})
+        daemon.reload()
+        assert soon(lambda: home.told("registry_refused"))
+        before = len(emulator.log)
+        assert soon(lambda: len(emulator.log) > before)
+        assert not pings(emulator, "b")
+        home.registry.unlink()
+        daemon.reload()
+        assert soon(lambda: len(home.told("registry_refused")) == 2)
+        assert daemon.parts.keeper.names == ("a",)
+    first, second = home.told("registry_refused")
+    assert any("ttl" in problem for problem in first.fields["problems"])
+    assert second.fields["problems"]
+    assert [was_written(request) for request in emulator.log] == [True] + [False] * (len(emulator.log) - 1)
+
+
+def test_reloads_while_pings_are_away_lose_no_prefix_and_ping_none_twice(home, emulator):
+    names = [f"p{number}" for number in range(8)]
+    emulator.set_faults("*", Faults(hang=1, hang_seconds=0.2))
+    write_registry(home.registry, *names)
+    with home.running(max_concurrent_pings=4) as daemon:
+        for _ in range(15):
+            daemon.reload()
+            before = len(home.told("registry_reloaded"))
+            assert soon(lambda before=before: len(home.told("registry_reloaded")) > before)
+        assert soon(lambda: all(len(pings(emulator, name)) >= 3 for name in names))
+    for name in names:
+        assert [was_written(request) for request in pings(emulator, name)].count(True) == 1
+        assert shortest_gap(pings(emulator, name)) > LIFETIME - 1.5 * MARGIN - TOLERANCE
+
+
+def test_a_prefix_whose_tending_raised_is_armed_again_by_the_reconciling(home, emulator):
+    left = iter([True])
+
+    def fail_once(event: Event) -> None:
+        if event.name == "prefix_warmed" and event.fields["prefix"] == "a" and next(left, False):
+            raise RuntimeError("a bug")
+
+    write_registry(home.registry, "a", "b")
+    with home.running(observers=[fail_once]):
+        assert soon(lambda: len(pings(emulator, "a")) >= 3)
+    assert [was_written(request) for request in pings(emulator, "a")].count(True) == 1
+    assert [was_written(request) for request in pings(emulator, "b")].count(True) == 1
+
+
+def test_a_ping_by_hand_sets_a_stopped_prefix_going_again(home, emulator):
+    emulator.set_faults("*", Faults(deny=True))
+    write_registry(home.registry, "a")
+    with home.running():
+        assert soon(lambda: home.told("prefix_stopped"))
+        emulator.set_faults("*", Faults())
+        with opened(home.settings(), now=home.wall) as parts:
+            assert parts.keeper.ping("a").verdict is Verdict.REWRITE
+        assert soon(lambda: len(pings(emulator, "a")) >= 3)
+    assert not was_written(pings(emulator, "a")[-1])
+
+
+def test_trouble_with_one_model_touches_no_prefix_of_another(home, emulator):
+    emulator.set_faults(OTHER_CLAUDE, Faults(throttle=1))
+    write_registry(home.registry, "good", "bad", bad={"model_id": OTHER_CLAUDE})
+    with home.running():
+        assert soon(lambda: len(pings(emulator, "good")) >= 4)
+    assert [was_written(request) for request in pings(emulator, "good")].count(True) == 1
+    assert {event.fields["prefix"] for event in home.told("ping_failed")} == {"bad"}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_scheduler_that_died_ends_the_daemon_with_code_one(home, emulator):
+    write_registry(home.registry, "a")
+    with build(home.settings(), observers=[home.events.append]) as daemon, ThreadPoolExecutor(1) as pool:
+        code = pool.submit(daemon.run)
+        assert soon(lambda: emulator.log)
+        kill_thread("APScheduler")
+        assert code.result(PATIENCE_SECONDS) == 1
+    assert home.told("scheduler_died")[0].severity == "error"
+    assert home.told("daemon_stopped")
+
+
+def test_a_clock_that_jumps_ahead_is_noticed_and_the_dead_entry_written_once(home, emulator, wall):
+    write_registry(home.registry, "a", defaults={"lifetime": "60s", "margin": "5s"})
+    with home.running():
+        assert soon(lambda: len(emulator.log) == 1)
+        wall.ahead = timedelta(hours=1)
+        assert soon(lambda: len(emulator.log) == 2)
+        assert soon(lambda: home.told("clock_stepped"))
+    assert home.told("clock_stepped")[0].fields["by_seconds"] == pytest.approx(3600, abs=5)
+    assert [was_written(request) for request in emulator.log] == [True, True]
+
+
+def test_pings_that_hang_longer_than_the_drain_are_left_behind_and_told_as_orphans(home, emulator):
+    emulator.set_faults("*", Faults(hang=1, hang_seconds=30))
+    write_registry(home.registry, "a")
+    with home.running(drain_seconds=0.3) as daemon:
+        assert soon(lambda: emulator.log)
+        asked = utc_now()
+        daemon.stop()
+        assert soon(lambda: home.told("daemon_stopped"))
+        assert utc_now() - asked < timedelta(seconds=3)
+    assert not daemon.drained
+    emulator.set_faults("*", Faults())
+    with home.running():
+        assert soon(lambda: home.told("orphans_found"))
+    assert home.told("orphans_found")[0].fields["prefixes"] == ["a"]
+
+
+def test_a_ledger_that_is_gone_for_a_while_is_told_and_the_pings_go_on_afterwards(home, emulator):
+    write_registry(home.registry, "a")
+    with home.running() as daemon:
+        assert soon(lambda: len(emulator.log) >= 1)
+        ledger = daemon.parts.ledger
+        with ledger._engine.begin() as connection:  # noqa: SLF001 - nothing public breaks a table
+            connection.exec_driver_sql("ALTER TABLE intents RENAME TO hidden")
+        assert soon(lambda: home.told("ledger_failed"))
+        sent = len(emulator.log)
+        assert soon(lambda: any("intent" in event.fields["error"] for event in home.told("ledger_failed")))
+        assert len(emulator.log) == sent
+        with ledger._engine.begin() as connection:  # noqa: SLF001
+            connection.exec_driver_sql("ALTER TABLE hidden RENAME TO intents")
+        assert soon(lambda: len(emulator.log) > sent)
