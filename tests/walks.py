@@ -34,14 +34,14 @@ def walk(
     until: datetime,
     *,
     state: PrefixState | None = None,
-    answer: Callable[[], Verdict | None] = lambda: None,
+    answer: Callable[[datetime], Verdict | None] = lambda _: None,
     jitter: Callable[[], float] = lambda: 0.5,
     entry_changes: Callable[[], dict[str, object]] = dict,
 ) -> list[Sent]:
     """What the daemon would send in [since, until).
 
     Args:
-        answer: verdict of the next ping; None for what the cache says: a hit or a rewrite.
+        answer: verdict of a ping sent at a moment; None for what the cache says: a hit or a rewrite.
         entry_changes: further fields of its outcome, such as `retryable`.
     """
     now, state, sent = since, state or PrefixState(), list[Sent]()
@@ -55,7 +55,7 @@ def walk(
             now = decision.at
             continue
         life = expiry - now if now < expiry else None
-        told = answer() or (Verdict.HIT if life else Verdict.REWRITE)
+        told = answer(now) or (Verdict.HIT if life else Verdict.REWRITE)
         entry = make_entry(
             prefix, told, started_at=now, reason=decision.reason, attempt=state.failures + 1, **entry_changes()
         )

@@ -295,7 +295,7 @@ def test_failing_pings_break_no_promise(journey, randomness, failing):
     sent = walk(
         prefix, since, until,
         state=PrefixState(touched_at=since),
-        answer=lambda: randomness.choice(kinds) if randomness.random() < failing else None,
+        answer=lambda _: randomness.choice(kinds) if randomness.random() < failing else None,
         jitter=randomness.random,
         entry_changes=lambda: {"retryable": True},
     )  # fmt: skip
@@ -315,7 +315,7 @@ def test_one_refusal_of_a_ping_never_costs_the_entry(journey, randomness):
     prefix, since, until = journey
     refused = [False]
 
-    def answer() -> Verdict | None:
+    def answer(_: datetime) -> Verdict | None:
         refused.append(not refused[-1] and randomness.random() < 0.3)
         return Verdict.ERROR if refused[-1] else None
 
