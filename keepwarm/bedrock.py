@@ -10,6 +10,8 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import boto3
@@ -17,6 +19,7 @@ import botocore.session
 from botocore import credentials as botocore_credentials
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 
 from keepwarm import __version__
 from keepwarm.errors import AccessDenied, CredentialsRejected, KeepwarmError, RequestRefused, Throttled, Unavailable
@@ -37,6 +40,8 @@ _ERRORS: dict[str, type[KeepwarmError]] = {
     "UnrecognizedClientException": CredentialsRejected,
     "InvalidClientTokenId": CredentialsRejected,
     "InvalidSignatureException": CredentialsRejected,
+    "SignatureDoesNotMatch": CredentialsRejected,
+    "RequestExpired": CredentialsRejected,
     "MissingAuthenticationTokenException": CredentialsRejected,
 }
 
@@ -45,14 +50,19 @@ _HINTS: dict[type[KeepwarmError], str] = {
         "grant bedrock:InvokeModel on the model and its inference profile, and check the model's access in the "
         "console; Bedrock answers the same for a model without prompt caching"
     ),
-    CredentialsRejected: "check the credentials and the machine's clock; for an assumed role also sts:AssumeRole",
+    CredentialsRejected: (
+        "check the credentials, the AWS configuration and the machine's clock; for an assumed role also sts:AssumeRole"
+    ),
     RequestRefused: "compare the registered request and model id with what production sends today",
     Unavailable: "",
     Throttled: "ask for a higher quota, or lower KEEPWARM_REQUESTS_PER_MINUTE",
 }
 
+_STS_CONFIG = Config(connect_timeout=10, read_timeout=10)
+
 _MAX_MESSAGE = 300
 _QUOTE = 20  # as many characters of a prompt in a message make it a quotation
+_SHORT_QUOTE = 8  # a shorter text of a prompt that stands whole in a message does so from here on
 
 
 class Gateway:
@@ -73,7 +83,8 @@ class Gateway:
             tcp_keepalive=True,
             user_agent_extra=f"keepwarm/{__version__}",
         )
-        self._clients: dict[Route, Any] = {}
+        self._connections: dict[Route, _Connection] = {}
+        self._locks: dict[Route, threading.Lock] = {}
         self._lock = threading.Lock()
 
     def ping(self, prefix: Prefix) -> Answer:
@@ -86,34 +97,64 @@ class Gateway:
             AccessDenied: permission, model access, or a model without caching.
             RequestRefused: Bedrock will not take this request as it stands.
         """
+        connection = self._connect(prefix.route)
         try:
-            client = self._client(prefix.route)
             if prefix.api is Api.CONVERSE:
-                return _read_converse(client.converse(**_converse_arguments(prefix)))
-            return _read_invoke(client.invoke_model(**_invoke_arguments(prefix)))
+                return _read_converse(connection.client.converse(**_converse_arguments(prefix)))
+            return _read_invoke(connection.client.invoke_model(**_invoke_arguments(prefix)))
         except (boto.BotoCoreError, boto.ClientError) as error:
             translated = _translate(error, prefix)
-        except (ValueError, OSError) as error:  # a body that ends early, or is not what its headers promise
+        except (ResponseParserError, ValueError, OSError) as error:  # an answer that is not what its headers promise
             translated = Unavailable(f"the answer could not be read ({type(error).__name__})", maybe_billed=True)
         if isinstance(translated, CredentialsRejected):
-            self._forget(prefix.route)
+            self._forget(prefix.route, connection)
         raise translated
 
     def prepare(self, prefix: Prefix) -> None:
         """Build the client now, so that the first ping is not timed with it; what goes wrong, the ping tells."""
-        with contextlib.suppress(boto.BotoCoreError, boto.ClientError):
-            self._client(prefix.route)
+        with contextlib.suppress(CredentialsRejected):
+            self._connect(prefix.route)
 
-    def _client(self, route: Route) -> Any:
-        with self._lock:  # creating boto3 clients is not thread-safe
-            if route not in self._clients:
-                session = _session(route)
-                self._clients[route] = session.client("bedrock-runtime", region_name=route.region, config=self._config)
-            return self._clients[route]
+    def _connect(self, route: Route) -> _Connection:
+        """The client of a route with fresh credentials; what goes wrong here was never sent to Bedrock.
 
-    def _forget(self, route: Route) -> None:
+        Raises:
+            CredentialsRejected: also for a profile that does not exist and other faults of the AWS configuration.
+        """
+        try:
+            connection = self._connection(route)
+            if connection.credentials:
+                connection.credentials.get_frozen_credentials()
+        except (boto.BotoCoreError, boto.ClientError, ValueError, OSError, RuntimeError) as error:
+            message = " ".join(str(error).split())[:_MAX_MESSAGE]
+        else:
+            return connection
+        self._forget(route, None)
+        raise CredentialsRejected(message, hint=_HINTS[CredentialsRejected])
+
+    def _connection(self, route: Route) -> _Connection:
         with self._lock:
-            self._clients.pop(route, None)
+            lock = self._locks.setdefault(route, threading.Lock())
+        with lock:  # one for each route: fetching credentials may hang, and must not hold up other routes
+            if route not in self._connections:
+                session = _session(route)
+                client = session.client("bedrock-runtime", region_name=route.region, config=self._config)
+                self._connections[route] = _Connection(client, session.get_credentials())
+            return self._connections[route]
+
+    def _forget(self, route: Route, connection: _Connection | None) -> None:
+        """Let the next ping fetch credentials anew, unless another thread has done so already."""
+        with self._lock:
+            if connection is None or self._connections.get(route) is connection:
+                self._connections.pop(route, None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Connection:
+    """A boto3 client and the credentials that it signs with; None for a bearer token."""
+
+    client: Any
+    credentials: Any
 
 
 def _session(route: Route) -> Any:
@@ -121,9 +162,12 @@ def _session(route: Route) -> Any:
     if route.role_arn is None:
         return boto3.Session(profile_name=route.profile)
     source = botocore.session.Session(profile=route.profile)
+    own = source.get_credentials()
+    if own is None:
+        raise boto.NoCredentialsError
     fetcher = botocore_credentials.AssumeRoleCredentialFetcher(
-        client_creator=source.create_client,
-        source_credentials=source.get_credentials(),
+        client_creator=partial(source.create_client, region_name=route.region, config=_STS_CONFIG),
+        source_credentials=own,
         role_arn=route.role_arn,
         extra_args={"RoleSessionName": "keepwarm"},
     )
@@ -167,7 +211,7 @@ def _read_converse(response: Mapping[str, Any]) -> Answer:
     return Answer(
         usage=read,
         usage_in_body=read is not None,
-        server_latency_ms=int(latency) if latency is not None else None,
+        server_latency_ms=latency if isinstance(latency, int) else None,
         request_id=_request_id(response),
     )
 
@@ -192,13 +236,13 @@ def _read_invoke(response: Mapping[str, Any]) -> Answer:
     try:
         body = json.loads(response["body"].read())
         told = body.get("usage") if isinstance(body, Mapping) else None
-    except ValueError:
+    except (ValueError, OSError, boto.BotoCoreError):  # a body that breaks off; the headers have told the usage
         told = None
     return Answer(
         usage=_body_usage(told, seen) if isinstance(told, Mapping) else seen,
         usage_in_body=isinstance(told, Mapping) and _tells_input(told),
         header_usage=seen,
-        server_latency_ms=int(latency) if latency else None,
+        server_latency_ms=int(latency) if latency and latency.isdigit() else None,
         request_id=_request_id(response),
     )
 
@@ -251,12 +295,13 @@ def _request_id(response: Mapping[str, Any]) -> str:
 _NOT_SENT = (boto.ConnectTimeoutError, boto.EndpointConnectionError, boto.ProxyConnectionError, boto.SSLError)
 _CREDENTIALS = (
     boto.NoCredentialsError,
+    boto.NoAuthTokenError,
     boto.PartialCredentialsError,
     boto.CredentialRetrievalError,
     boto.TokenRetrievalError,
     boto.SSOError,
+    boto.InvalidEndpointConfigurationError,
 )
-_REFUSED = (boto.ParamValidationError, boto.ProfileNotFound, boto.NoRegionError, boto.UnknownServiceError)
 
 
 def _translate(error: Exception, prefix: Prefix) -> KeepwarmError:
@@ -265,7 +310,7 @@ def _translate(error: Exception, prefix: Prefix) -> KeepwarmError:
     message = _without_prompt(str(error), prefix)
     if isinstance(error, _CREDENTIALS):
         return CredentialsRejected(message, hint=_HINTS[CredentialsRejected])
-    if isinstance(error, _REFUSED):
+    if isinstance(error, boto.ParamValidationError):
         return RequestRefused(message, hint=_HINTS[RequestRefused])
     if isinstance(error, _NOT_SENT):
         return Unavailable(message, hint="check the network, DNS and certificates on the way to Bedrock")
@@ -277,40 +322,44 @@ def _translate_response(error: boto.ClientError, prefix: Prefix) -> KeepwarmErro
     message = str(error.response.get("Error", {}).get("Message", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     kind = _ERRORS.get(code) or _by_status(status)
-    if error.operation_name == "AssumeRole":
+    if error.operation_name not in {"Converse", "InvokeModel"}:  # credentials that were renewed on the way
         kind = CredentialsRejected
     return kind(f"{code}: {_without_prompt(message, prefix)}", hint=_HINTS[kind])
 
 
 def _by_status(status: int) -> type[KeepwarmError]:
-    if status == 429:
-        return Throttled
-    return Unavailable if status >= 500 else RequestRefused
+    """Also for answers of proxies and gateways on the way, which know none of Bedrock's codes."""
+    if status >= 500:
+        return Unavailable
+    return _STATUSES.get(status, RequestRefused)
+
+
+_STATUSES = {401: CredentialsRejected, 403: AccessDenied, 407: CredentialsRejected, 408: Unavailable, 429: Throttled}
 
 
 def _without_prompt(message: str, prefix: Prefix) -> str:
     """The message, or a note in its place when it quotes the prompt."""
     message = " ".join(message.split())[:_MAX_MESSAGE]
-    texts = list(_texts(prefix.ping_request))
-    for start in range(max(1, len(message) - _QUOTE + 1)):
-        piece = message[start : start + _QUOTE]
-        if len(piece) == _QUOTE and any(piece in text for text in texts):
+    pieces = {message[start : start + _QUOTE] for start in range(max(1, len(message) - _QUOTE + 1))}
+    for text, is_prompt in _texts(prefix.ping_request):
+        whole = is_prompt and _SHORT_QUOTE <= len(text) < _QUOTE and text in message
+        if whole or (len(text) >= _QUOTE and any(piece in text for piece in pieces if len(piece) == _QUOTE)):
             return "(the message is withheld because it quotes the prompt)"
     return message
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every text of a request, white space folded like that of the message."""
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, bool]]:
+    """Every text of a request, white space folded like that of the message, and whether it is shown to the model."""
     if isinstance(value, bytes):
         try:
             yield from _texts(json.loads(value))
         except ValueError:
             return  # an image or a document
     elif isinstance(value, str):
-        yield " ".join(value.split())
+        yield " ".join(value.split()), key in {"text", "content", "system", "description"}
     elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _texts(item)
+        for name, item in value.items():
+            yield from _texts(item, name)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item)
+            yield from _texts(item, key)
