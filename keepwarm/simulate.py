@@ -7,7 +7,7 @@ one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -69,7 +69,7 @@ def imagine(prefix: Prefix, state: PrefixState, decision: Decision, now: datetim
         high_cost_usd=Decimal(0),
         provisioned=prefix.provisioned,
     )
-    cost = pricing.cost_usd(prefix.facts.prices, usage, prefix.ttl)
+    cost = pricing.cost_usd(prefix.facts.prices, usage, state.billed_ttl or prefix.ttl)
     return Entry(0, intent, Outcome(now, usage.verdict, cost, usage=usage))
 
 
@@ -119,17 +119,20 @@ def background_of(prefix: Prefix, state: PrefixState, since: datetime, until: da
         ),
         provisioned=prefix.provisioned,
         daily_refresh_cost_usd=_busy_day_cost(prefix, state, until),
-        avoided_write_usd=pricing.avoided_write_usd(prefix.facts.prices, tokens, prefix.ttl),
+        avoided_write_usd=pricing.avoided_write_usd(prefix.facts.prices, tokens, state.billed_ttl or prefix.ttl),
     )
 
 
 def _busy_day_cost(prefix: Prefix, state: PrefixState, since: datetime) -> Decimal | None:
-    """What a busy day of the coming week costs on average, from a cold start; None when it has none."""
+    """What a busy day of the coming week costs on average, from a cold start; None when it has none.
+
+    The opening writes are counted also without prewarm, when the first request pays them.
+    """
     zone = ZoneInfo(prefix.busy_hours.timezone)
     cold = PrefixState(billed_ttl=state.billed_ttl, cached_tokens=state.cached_tokens)
     week = timedelta(days=7)
     days = {span.start.astimezone(zone).date() + timedelta(days=day)
             for span in busyhours.spans(prefix.busy_hours, since, since + week)
             for day in range(max(1, -(-span.duration // timedelta(days=1))))}  # fmt: skip
-    costs = [ping.cost_usd for ping in project(prefix, cold, since, since + week)]
+    costs = [ping.cost_usd for ping in project(replace(prefix, prewarm=True), cold, since, since + week)]
     return sum(costs, Decimal(0)) / len(days) if days and costs else None

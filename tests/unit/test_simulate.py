@@ -1,0 +1,107 @@
+"""The coming pings of one prefix, what they cost, and from which traffic on they pay."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from keepwarm import pricing
+from keepwarm.model import Action, BusyHours, IdleLimitPolicy, PrefixState, Reason, Stop, Ttl, Verdict
+from keepwarm.simulate import background_of, imagine, plan, project
+from tests.builders import MONDAY, make_entry, make_hours, make_prefix
+from tests.walks import local
+
+HOUR, MINUTE, DAY = timedelta(hours=1), timedelta(minutes=1), timedelta(days=1)
+OFFICE = make_hours("Mon-Fri 08:00-18:00")
+# 5,000 tokens of Sonnet 4.5 through an EU profile, one uncached token and one of output.
+WRITE, READ, WRITE_1H = Decimal("0.0206448"), Decimal("0.0016698"), Decimal("0.0330198")
+
+
+def test_a_plan_starts_with_a_write_and_goes_on_with_hits():
+    found = plan(make_prefix(), PrefixState(), MONDAY, MONDAY + HOUR)
+    assert [ping.verdict for ping in found.pings[:3]] == [Verdict.REWRITE, Verdict.HIT, Verdict.HIT]
+    assert {ping.verdict for ping in found.pings[1:]} == {Verdict.HIT}
+    assert (found.decision.reason, found.decision.at) == (Reason.COLD_IN_BUSY_HOURS, MONDAY)
+    assert found.estimated
+
+
+def test_a_plan_costs_one_write_and_its_reads_to_the_last_digit():
+    found = plan(make_prefix(), PrefixState(), MONDAY, MONDAY + HOUR)
+    assert found.cost_usd == WRITE + READ * (len(found.pings) - 1) == sum(ping.cost_usd for ping in found.pings)
+
+
+def test_a_measured_prefix_is_planned_with_its_measured_tokens():
+    found = plan(make_prefix(), PrefixState(cached_tokens=10_000), MONDAY, MONDAY + MINUTE)
+    assert not found.estimated
+    assert found.cost_usd == 2 * WRITE - Decimal("0.0000198")
+
+
+def test_the_end_of_a_plan_is_not_part_of_it():
+    since = local(2026, 3, 2, 7)
+    assert list(project(make_prefix(busy_hours=OFFICE), PrefixState(), since, since + HOUR)) == []
+    assert [ping.at for ping in project(make_prefix(busy_hours=OFFICE), PrefixState(), since, since + 61 * MINUTE)] == [
+        since + HOUR
+    ]
+
+
+def test_nothing_is_planned_for_what_is_stopped_cold_without_prewarm_or_never_busy():
+    stopped = PrefixState(stop=Stop("access_denied", "no"))
+    assert not plan(make_prefix(), stopped, MONDAY, MONDAY + DAY).pings
+    assert not plan(make_prefix(prewarm=False), PrefixState(), MONDAY, MONDAY + DAY).pings
+    never = make_prefix(busy_hours=BusyHours("never", "UTC", ()))
+    found = plan(never, PrefixState(), MONDAY, MONDAY + DAY)
+    assert (found.pings, found.cost_usd, found.break_even_requests_per_day) == ((), 0, None)
+    assert found.decision.action is Action.LEAVE
+
+
+def test_an_idle_limit_plans_its_few_pings_and_no_more():
+    prefix = make_prefix(busy_hours=OFFICE, policy=IdleLimitPolicy(2))
+    since = local(2026, 3, 2, 0)
+    reasons = [ping.reason for ping in project(prefix, PrefixState(), since, since + 2 * DAY)]
+    assert reasons == [Reason.COLD_IN_BUSY_HOURS, Reason.KEEP_WARM, Reason.KEEP_WARM] * 2
+
+
+def test_pings_pay_from_as_many_requests_a_day_as_their_cost_holds_avoided_writes():
+    found = plan(make_prefix(ttl=Ttl.ONE_HOUR, busy_hours=OFFICE), PrefixState(), MONDAY, MONDAY + HOUR)
+    # A day is a write of 0.0330198 and 10 or 11 reads; a request saves 0.033 - 0.00165.
+    assert found.break_even_requests_per_day == 2
+
+
+def test_without_prewarm_the_break_even_is_told_all_the_same():
+    hours = make_prefix(busy_hours=OFFICE), make_prefix(busy_hours=OFFICE, prewarm=False)
+    counts = [plan(prefix, PrefixState(), MONDAY, MONDAY + HOUR).break_even_requests_per_day for prefix in hours]
+    assert counts[0] == counts[1] > 1
+
+
+@pytest.mark.parametrize(
+    ("windows", "days"),
+    [(("Mon-Fri 08:00-12:00", "Mon-Fri 14:00-18:00"), 5), (("22:00-06:00",), 7), (("Mon-Sun 00:00-24:00",), 7)],
+    ids=["two windows a day", "nights", "all week"],
+)
+def test_the_cost_of_a_busy_day_is_that_of_a_week_by_its_busy_days(windows, days):
+    prefix, since = make_prefix(busy_hours=make_hours(*windows)), local(2026, 6, 15, 12)
+    week = sum(ping.cost_usd for ping in project(prefix, PrefixState(), since, since + 7 * DAY))
+    found = background_of(prefix, PrefixState(touched_at=since - MINUTE), since - DAY, since)
+    assert abs(found.daily_refresh_cost_usd - week / days) <= week / days / 6  # a night is cut at both ends
+
+
+def test_a_report_reckons_with_the_lifetime_that_was_billed():
+    prefix = make_prefix(ttl=Ttl.ONE_HOUR)
+    found = background_of(prefix, PrefixState(), MONDAY, MONDAY + HOUR)
+    assert found.lifetime(make_entry(prefix)) == HOUR
+    assert found.lifetime(make_entry(prefix, Verdict.REWRITE, billed_ttl=Ttl.FIVE_MINUTES)) == 5 * MINUTE
+    assert found.lifetime(make_entry(prefix, None)) == HOUR
+
+
+def test_a_1h_prefix_that_is_billed_as_5m_is_planned_at_that_price():
+    prefix = make_prefix(ttl=Ttl.ONE_HOUR)
+    decision = plan(prefix, PrefixState(), MONDAY, MONDAY + MINUTE).decision
+    assert imagine(prefix, PrefixState(), decision, MONDAY).cost_usd == WRITE_1H
+    billed = PrefixState(billed_ttl=Ttl.FIVE_MINUTES)
+    assert imagine(prefix, billed, decision, MONDAY).cost_usd == WRITE
+    prices = prefix.facts.prices
+    assert background_of(prefix, billed, MONDAY, MONDAY + HOUR).avoided_write_usd == pricing.avoided_write_usd(
+        prices, 5_000, Ttl.FIVE_MINUTES
+    )
