@@ -12,6 +12,7 @@ messages only; an output schema (on Bedrock) for everything.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -196,8 +197,8 @@ def _ordered(value: Any, *, keep: bool) -> Any:
 
 
 def _binary(value: Any) -> str:
-    """Images and documents in Converse arguments are bytes."""
-    return bytes(value).hex()
+    """Images and documents in Converse arguments are bytes; on the wire and in logs the same are base64."""
+    return base64.b64encode(value).decode()
 
 
 def _plain(text: str) -> str:
