@@ -35,7 +35,7 @@ def _default_state_dir() -> Path:
 class Settings(BaseSettings):
     """One field per variable; the description of each is its line in the documentation."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     registry: Path = Field(Path("config/registry.yaml"), description="The registry file.")
     state_dir: Path = Field(
@@ -89,7 +89,10 @@ class Settings(BaseSettings):
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings from the environment.
+    """Read the settings from the environment; an empty variable counts as one that is not set.
+
+    Args:
+        environ: `os.environ`, in which names that are no settings are looked for.
 
     Raises:
         ConfigError: a value is not allowed, or a `KEEPWARM_` variable is not known (most likely misspelt).
@@ -98,14 +101,15 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     problems = [
         Problem("environment", 0, name, "is not a setting" + _guess(name, known))
         for name in environ
-        if name.startswith(PREFIX) and name not in known
+        if name.upper().startswith(PREFIX) and name not in known
     ]
     try:
         settings = Settings()
     except ValidationError as error:
         for detail in error.errors():
             name = f"{PREFIX}{detail['loc'][0]}".upper()
-            problems.append(Problem("environment", 0, name, f"{detail['input']!r}: {detail['msg']}"))
+            wanted = detail["msg"].removeprefix("Input should be ").partition(", unable to parse")[0]
+            problems.append(Problem("environment", 0, name, f"must be {wanted}, not {detail['input']!r}"))
         settings = None
     if problems or settings is None:
         raise ConfigError(problems, hint="docs/reference.md lists every setting")
@@ -141,12 +145,15 @@ def _create_whole(path: Path, content: bytes) -> None:
     """Create a private file so that no other process ever sees it half-written; one that exists stays as it is."""
     own = path.with_suffix(f".{os.getpid()}")
     own.touch(mode=0o600)
-    own.write_bytes(content)
-    with contextlib.suppress(FileExistsError):
-        os.link(own, path)
-    own.unlink()
+    try:
+        own.write_bytes(content)
+        with contextlib.suppress(FileExistsError):
+            os.link(own, path)
+    finally:
+        own.unlink()
 
 
 def _guess(name: str, known: set[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    """The setting that was meant; compared without the prefix, which makes all names alike."""
+    near = get_close_matches(name.upper().removeprefix(PREFIX), [found.removeprefix(PREFIX) for found in known], n=1)
+    return f"; did you mean {PREFIX}{near[0]}?" if near else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -18,10 +19,10 @@ from keepwarm.model import Event
 
 
 def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
-    """Send all log lines of this process to `stream` (stderr by default), also those of libraries."""
+    """Send all log lines of this process to `stream` (stderr by default), also those of libraries and warnings."""
     stream = stream or sys.stderr
     readable = log_format == "console" or (log_format == "auto" and stream.isatty())
-    shared: list[Any] = [structlog.stdlib.add_log_level, _plain_values]
+    shared: list[Any] = [structlog.stdlib.add_log_level, _without_exception_text, _plain_values]
     renderer: Any = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
@@ -35,6 +36,7 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     root.setLevel(level.upper())
     for library in ("apscheduler", "botocore", "boto3", "urllib3", "alembic"):
         logging.getLogger(library).setLevel(logging.ERROR)
+    logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -50,6 +52,14 @@ def log(event: Event) -> None:
     logger.log(logging.getLevelNamesMapping()[event.severity.upper()], event.name, timestamp=stamp, **event.fields)
 
 
+def _without_exception_text(_logger: Any, _method: str, fields: Any) -> Any:
+    """Where an exception of a library came from, without its message, which may quote a prompt."""
+    caught = fields.pop("exc_info", None)
+    if isinstance(caught, tuple) and caught[1] is not None:
+        fields |= {"error": type(caught[1]).__name__, "trace": "".join(traceback.format_tb(caught[2]))}
+    return fields
+
+
 def _plain_values(_logger: Any, _method: str, fields: Any) -> Any:
     return {name: _plain(value) for name, value in fields.items()}
 
@@ -61,4 +71,6 @@ def _plain(value: Any) -> Any:
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return value
