@@ -79,6 +79,7 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
         usage = outcome.usage if outcome else None
         return PrefixState(
             touched_at=entry.intent.started_at,
+            stop=state.stop if outcome is None else None,  # an orphan proves nothing
             idle_pings=0 if opening else state.idle_pings + 1,
             billed_ttl=(outcome and outcome.billed_ttl) or state.billed_ttl,
             cached_tokens=usage.cache_read_tokens + usage.cache_write_tokens if usage else state.cached_tokens,

@@ -112,9 +112,8 @@ class Scheduler:
         self._number += 1
         # An id of its own each time: APScheduler removes a date job by its id *after* it has handed it to a worker,
         # and would remove the one that a quick worker has armed meanwhile; and a run that is ending still counts.
-        job_id = f"{name}:{self._number}"
         self._jobs[name] = self._scheduler.add_job(
-            self._run, "date", run_date=at, args=(name, self._number), id=job_id, name=name
+            self._run, "date", run_date=at, args=(name, self._number), id=_job_id(name, self._number), name=name
         )
 
     def _remove(self, name: str) -> None:
@@ -139,7 +138,10 @@ class Scheduler:
         with self._lock:
             if self._closing or name not in self._jobs or number <= self._covered.get(name, 0):
                 return False
-            self._remove(name)
+            if self._jobs[name].id == _job_id(name, number):
+                del self._jobs[name]  # APScheduler itself removes what it fired
+            else:
+                self._remove(name)
             self._running.add(name)
             self._covered[name] = self._number
             return True
@@ -153,3 +155,7 @@ class Scheduler:
                 self._disarmed.discard(name)
             elif moments:
                 self._add(name, min(moments))
+
+
+def _job_id(name: str, number: int) -> str:
+    return f"{name}:{number}"

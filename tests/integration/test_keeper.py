@@ -453,6 +453,26 @@ def test_an_orphan_counts_as_a_touch_and_its_slot_is_not_pinged_again(house):
     assert decision.warm_until == MONDAY + 5 * MINUTE
 
 
+def test_a_ping_by_hand_that_died_leaves_a_stopped_prefix_stopped(house):
+    house.keeper(Pinger(AccessDenied("no")), prefix()).tend("support-bot")
+    house.ledger.open_entry(intent_of(prefix(), MONDAY + SECOND), "died")
+    house.wall.advance(MINUTE)
+    assert house.keeper(Pinger(), prefix()).tend("support-bot").reason is Reason.STOPPED
+
+
+def test_a_clock_that_was_set_back_costs_one_ping_and_no_more(house):
+    pinger = Pinger(WRITTEN)
+    keeper = house.keeper(pinger, prefix())
+    keeper.tend("support-bot")
+    house.wall.at = MONDAY - HOUR
+    decision = keeper.tend("support-bot")
+    assert len(pinger.pinged) == 2
+    assert (decision.reason, decision.warm_until) == (Reason.KEEP_WARM, MONDAY - 55 * MINUTE)
+    restarted = house.keeper(pinger, prefix())
+    assert restarted.tend("support-bot").reason is Reason.KEEP_WARM
+    assert len(pinger.pinged) == 2
+
+
 # -- other processes ----------------------------------------------------------------------------------------------
 
 
