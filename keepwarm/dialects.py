@@ -168,7 +168,7 @@ def _anthropic_block(section: Section, index: int, part: int, role: str, raw: An
         return Block(section, index, part, role, content)
     if not isinstance(control, Mapping) or control.get("type") != "ephemeral":
         raise DialectError(f"{key}.cache_control", "must be {type: ephemeral} with an optional ttl of 5m or 1h")
-    if block.get("type") in {"thinking", "redacted_thinking"} or block.get("text") == "":
+    if block.get("type") in ("thinking", "redacted_thinking") or block.get("text") == "":
         raise DialectError(f"{key}.cache_control", "a thinking block or an empty text cannot bear a cache point")
     return Block(section, index, part, role, content, _ttl(control.get("ttl"), f"{key}.cache_control.ttl"))
 

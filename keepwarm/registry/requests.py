@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -68,6 +68,7 @@ class Ping:
         cached_bytes: size of the cached part; a prompt never has more tokens than bytes, besides what tools add.
         cached_characters: for estimates.
         certain: False when images or documents make the size say little.
+        sketch: of the production request up to its last cache point.
     """
 
     request: dict[str, object]
@@ -75,6 +76,7 @@ class Ping:
     cached_bytes: int
     cached_characters: int
     certain: bool
+    sketch: fingerprint.Sketch
 
 
 def read_request(path: Path, api: Api, dialect: Dialect, model_id: str) -> Request:
@@ -143,6 +145,9 @@ def build_request(name: str, data: dict[str, Any], api: Api, dialect: Dialect, m
         reading = dialects.read(dialect, body)
     except DialectError as error:
         raise _problem(name, error.key, error.message) from None
+    wrong = [Problem(name, 0, key, message) for key, message in _odd_shapes(body, reading)]
+    if wrong:
+        raise ConfigError(wrong)
     return Request(api, dialect, arguments, body, reading)
 
 
@@ -203,6 +208,7 @@ def make_ping(request: Request, facts: ModelFacts, key: bytes) -> Ping:
         cached_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
         cached_characters=sum(map(len, texts)),
         certain=certain,
+        sketch=fingerprint.cut(fingerprint.sketch(request.reading)),
     )
 
 
@@ -230,6 +236,43 @@ def _why_changed(request: Request) -> str:
         "has an image behind its last cache point and none before it: an image counts for the cached messages, so a "
         "ping without it would warm another entry; mark a block behind the image, or the system text"
     )
+
+
+def _odd_shapes(body: Body, reading: Reading) -> Iterator[tuple[str, str]]:
+    """Parts that a ping has to look into and cannot; whatever else is odd, Bedrock tells."""
+    config = body.get("inferenceConfig")
+    if config is not None and not isinstance(config, Mapping):
+        yield "inferenceConfig", "must be an object"
+    for index, message in enumerate(body.get("messages") or []):
+        if not isinstance(message.get("content"), str | list):
+            yield f"messages[{index}].content", "must be text or a list of blocks"
+    yield from _odd_blocks(reading)
+    tools = body.get("toolConfig") or {}
+    for place, choice in (("toolConfig.toolChoice", tools.get("toolChoice")), ("tool_choice", body.get("tool_choice"))):
+        if isinstance(choice, Mapping):
+            yield from _odd_values(choice, place, ("tool",), Mapping, "must be an object")
+
+
+def _odd_blocks(reading: Reading) -> Iterator[tuple[str, str]]:
+    for block in reading.blocks:
+        place = f"messages[{block.index}].content[{block.part}]" if block.role else f"{block.section}[{block.index}]"
+        yield from _odd_values(block.content, place, _OBJECTS, Mapping, "must be an object")
+        for name in ("", *_OBJECTS):
+            holder = block.content.get(name, {}) if name else block.content
+            if isinstance(holder, Mapping):
+                yield from _odd_values(holder, f"{place}.{name}" if name else place, _NAMES, str, "must be text")
+
+
+def _odd_values(
+    holder: Mapping[str, Any], place: str, names: tuple[str, ...], kind: type, message: str
+) -> Iterator[tuple[str, str]]:
+    for name in names:
+        if holder.get(name) is not None and not isinstance(holder[name], kind):
+            yield f"{place}.{name}", message
+
+
+_OBJECTS = ("toolSpec", "toolUse", "toolResult")
+_NAMES = ("type", "id", "name", "tool_use_id", "toolUseId")
 
 
 def _to_bytes(body: Body) -> bytes:

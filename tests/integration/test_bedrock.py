@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,12 +19,14 @@ from typing import Any
 
 import pytest
 
-from keepwarm import __version__
+from keepwarm import __version__, telemetry
 from keepwarm.bedrock import Gateway
+from keepwarm.daemon import opened
 from keepwarm.emulator import Emulator, Faults
 from keepwarm.errors import AccessDenied, CredentialsRejected, KeepwarmError, RequestRefused, Throttled, Unavailable
-from keepwarm.model import Answer, Prefix, Usage, Verdict
+from keepwarm.model import Answer, Prefix, Route, Usage, Verdict
 from keepwarm.registry import load_catalog, load_registry
+from keepwarm.settings import load_settings
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 CLAUDE = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
@@ -659,3 +663,47 @@ def test_a_message_about_a_setting_is_told_although_the_request_holds_its_name(d
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", url)
         with pytest.raises(RequestRefused, match="ephemeral is not supported"):
             desk.ping(desk.prefix(api="invoke_model"))
+
+
+def test_nothing_of_a_prompt_reaches_the_ledger_or_a_log_line_whatever_goes_wrong(desk, monkeypatch):
+    stream = io.StringIO()
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    telemetry.configure("debug", "json", stream)
+    for api in ("converse", "invoke_model"):
+        desk.prefix(api=api)  # writes the registry
+        monkeypatch.setenv("KEEPWARM_REGISTRY", str(desk.path / "registry.yaml"))
+        monkeypatch.setenv("KEEPWARM_STATE_DIR", str(desk.path / "state"))
+        with opened(load_settings(os.environ), observers=(telemetry.log,)) as parts:
+            for switches in ({"echo_prompt_in_errors": True}, {"reset": 1}, {"wrong_json": True}, {}):
+                desk.emulator.set_faults("*", Faults(**switches))
+                parts.keeper.ping(parts.keeper.names[0])
+    root.handlers[:], root.level = before
+    logging.captureWarnings(capture=False)
+
+    assert "withheld because it quotes the prompt" in stream.getvalue()
+    assert CANARY not in stream.getvalue()
+    files = [file for file in (desk.path / "state").iterdir() if file.is_file()]
+    assert len(files) >= 2
+    assert not any(CANARY.encode() in file.read_bytes() for file in files)
+
+
+# -- the registries that come with keepwarm -----------------------------------------------------------------------
+
+
+def test_the_registry_in_config_works_at_once_with_the_emulator(desk):
+    path = Path(__file__).parent.parent.parent / "config" / "registry.yaml"
+    for prefix in load_registry(path, load_catalog(None), b"key of the tests", NOW).prefixes:
+        first, second = desk.ping(prefix), desk.ping(prefix)
+        assert (verdict(first), verdict(second)) == (Verdict.REWRITE, Verdict.HIT)
+        assert first.usage.cache_write_tokens > prefix.facts.min_tokens
+        assert second.usage.input_tokens < 20
+
+
+def test_every_prefix_of_the_example_registry_is_a_request_that_bedrock_accepts(desk):
+    path = Path(__file__).parent.parent.parent / "config" / "registry.example.yaml"
+    for prefix in load_registry(path, load_catalog(None), b"key of the tests", NOW).prefixes:
+        known = load_catalog(None).find(prefix.model_id, prefix.route.region) is not None
+        # The opaque id and the model of the future exist on no Bedrock; their requests go to one that does.
+        sent = replace(prefix, route=Route(prefix.route.region), model_id=prefix.model_id if known else CLAUDE)
+        assert verdict(desk.ping(sent)) in {Verdict.REWRITE, Verdict.HIT}
