@@ -202,7 +202,8 @@ def test_after_a_ping_the_next_one_is_later_or_never(situation, verdict, retryab
     following = decide(prefix, after, decision.at)
     assert following.at is None or following.at > decision.at
     if verdict in TOUCHING:
-        assert (after.touched_at, after.failures, after.uncached, after.retry_at) == (decision.at, 0, 0, None)
+        assert (after.failures, after.uncached, after.retry_at) == (0, 0, None)
+        assert decision.at <= after.touched_at <= decision.at + TOLERANCE
 
 
 @given(situations(), st.floats(0, 0.999))
