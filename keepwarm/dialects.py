@@ -106,6 +106,18 @@ def read(dialect: Dialect, body: Body) -> Reading:
     )
 
 
+def stable_end(reading: Reading) -> Block | None:
+    """The block behind which a first cache point would usually go: the last of system, else of tools.
+
+    Both are the same in every request of an application, while messages grow. None for a request without either.
+    """
+    for section in (Section.SYSTEM, Section.TOOLS):
+        found = [block for block in reading.blocks if block.section is section]
+        if found:
+            return found[-1]
+    return None
+
+
 def thinking_of(dialect: Dialect, body: Body) -> Mapping[str, Any]:
     """The `thinking` setting of a request, empty when it has none."""
     holder = body.get("additionalModelRequestFields") if dialect is Dialect.CONVERSE else body

@@ -19,8 +19,6 @@ _SMALLEST_TEXT = "."
 def ping_body(reading: Reading, body: Body, max_tokens: int) -> dict[str, Any]:
     """The body of the ping: cut behind the last cache point, ended as a valid conversation, with a tiny output limit.
 
-    Everything before the cut stays as it is, in its order; no marker is moved or added.
-
     Args:
         reading: of `body`, with at least one cache point.
         body: the production request: an InvokeModel body, or the keyword arguments of converse.
@@ -29,12 +27,28 @@ def ping_body(reading: Reading, body: Body, max_tokens: int) -> dict[str, Any]:
     Returns:
         A new mapping that shares the unchanged parts with `body`.
     """
-    last = reading.cache_points[-1]
-    ping = dict(body)
-    _cut_tools_and_system(ping, reading.dialect, last)
-    ping["messages"] = _messages(body.get("messages") or [], reading.dialect, last)
+    ping = cut_body(reading, body)
     _limit_output(ping, reading.dialect, max_tokens)
     return ping
+
+
+def cut_body(reading: Reading, body: Body) -> dict[str, Any]:
+    """The body without what stands behind its last cache point, ended as a valid conversation.
+
+    Everything before the cut stays as it is, in its order; no marker is moved or added. Arguments as `ping_body`.
+    """
+    last = reading.cache_points[-1]
+    cut = dict(body)
+    _cut_tools_and_system(cut, reading.dialect, last)
+    cut["messages"] = _messages(body.get("messages") or [], reading.dialect, last)
+    return cut
+
+
+def limited_body(dialect: Dialect, body: Body, max_tokens: int) -> dict[str, Any]:
+    """The whole body with a tiny output limit, for a request that must see what production sends and say nothing."""
+    limited = dict(body)
+    _limit_output(limited, dialect, max_tokens)
+    return limited
 
 
 def _cut_tools_and_system(ping: dict[str, Any], dialect: Dialect, last: Block) -> None:
