@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from keepwarm.model import BusyHoursPolicy, IdleLimitPolicy, Policy, PrefixState, Span
+from keepwarm.model import BusyHoursPolicy, Policy, PrefixState, Span
 
 
 def wants_ping(policy: Policy, state: PrefixState) -> bool:
     """Whether the living entry should be kept alive once more."""
-    match policy:
-        case BusyHoursPolicy():
-            return True
-        case IdleLimitPolicy(pings=limit):
-            return state.idle_pings < limit
+    return isinstance(policy, BusyHoursPolicy) or state.idle_pings < policy.pings
 
 
 def wants_write(policy: Policy, expired_at: datetime | None, window: Span) -> bool:
@@ -28,8 +24,4 @@ def wants_write(policy: Policy, expired_at: datetime | None, window: Span) -> bo
     Args:
         expired_at: when the last known entry died, None when none is known.
     """
-    match policy:
-        case BusyHoursPolicy():
-            return True
-        case IdleLimitPolicy():
-            return expired_at is None or expired_at <= window.start
+    return isinstance(policy, BusyHoursPolicy) or expired_at is None or expired_at <= window.start

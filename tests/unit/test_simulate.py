@@ -46,6 +46,10 @@ def test_the_end_of_a_plan_is_not_part_of_it():
     ]
 
 
+def test_no_time_holds_no_pings():
+    assert list(project(make_prefix(), PrefixState(), MONDAY, MONDAY)) == []
+
+
 def test_nothing_is_planned_for_what_is_stopped_cold_without_prewarm_or_never_busy():
     stopped = PrefixState(stop=Stop("access_denied", "no"))
     assert not plan(make_prefix(), stopped, MONDAY, MONDAY + DAY).pings
