@@ -1,4 +1,4 @@
-"""The daemon in this process: real scheduler, ledger and boto3 on the embedded Bedrock, in real time at 1:100."""
+"""The daemon in this process: real scheduler, ledger and boto3 on the embedded Bedrock, in real time at 1:50."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ from keepwarm.settings import Settings
 from tests.builders import shipped_catalog
 from tests.daemons import (
     CANARY,
-    LIFETIME,
-    MARGIN,
     OTHER_CLAUDE,
     PATIENCE_SECONDS,
+    SHORTEST_GAP,
     TIME_SCALE,
-    TOLERANCE,
     kill_thread,
     pings,
     shortest_gap,
@@ -52,6 +50,7 @@ class Home:
     def __init__(self, place: Path, wall: Wall) -> None:
         self.registry = place / "registry.yaml"
         self.state = place / "state"
+        self.ledger = self.state / "ledger.sqlite"
         self.wall = wall
         self.events: list[Event] = []
 
@@ -103,7 +102,7 @@ def test_a_daemon_writes_each_prefix_once_and_then_only_reads(home, emulator):
     for name in "abc":
         writes = [was_written(request) for request in pings(emulator, name)]
         assert writes == [True] + [False] * (len(writes) - 1)
-        assert shortest_gap(pings(emulator, name)) > LIFETIME - 1.5 * MARGIN - TOLERANCE
+        assert shortest_gap(home.ledger, name) >= SHORTEST_GAP
     assert [event.name for event in home.events][:1] == ["daemon_started"]
     assert home.told("daemon_stopped")[0].fields == {"drained": True}
     assert CANARY not in str(home.events)
@@ -153,7 +152,7 @@ def test_a_reload_adds_and_removes_and_pings_nothing_again_that_is_warm(home, em
     assert [len(pings(emulator, name)) for name in ("stays", "goes", "comes")] == [1, 1, 1]
 
 
-def test_a_removed_prefix_is_left_to_die_and_a_reload_brings_it_back(home, emulator):
+def test_a_removed_prefix_is_left_alone_and_a_reload_brings_it_back(home, emulator):
     write_registry(home.registry, "a", "b")
     with home.running() as daemon:
         assert soon(lambda: len(emulator.log) >= 2)
@@ -167,7 +166,6 @@ def test_a_removed_prefix_is_left_to_die_and_a_reload_brings_it_back(home, emula
         write_registry(home.registry, "a", "b")
         daemon.reload()
         assert soon(lambda: len(pings(emulator, "b")) > kept)
-        assert was_written(pings(emulator, "b")[-1])
 
 
 def test_a_bad_registry_at_a_reload_keeps_the_old_one_and_says_why(home, emulator):
@@ -202,7 +200,7 @@ def test_reloads_while_pings_are_away_lose_no_prefix_and_ping_none_twice(home, e
         assert soon(lambda: all(len(pings(emulator, name)) >= 3 for name in names))
     for name in names:
         assert [was_written(request) for request in pings(emulator, name)].count(True) == 1
-        assert shortest_gap(pings(emulator, name)) > LIFETIME - 1.5 * MARGIN - TOLERANCE
+        assert shortest_gap(home.ledger, name) >= SHORTEST_GAP
 
 
 def test_a_prefix_whose_tending_raised_is_armed_again_by_the_reconciling(home, emulator):
