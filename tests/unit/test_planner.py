@@ -93,9 +93,13 @@ CASES = {
         office(), touched(4 * MINUTE + 25 * SECOND, failures=5, retry_at=MONDAY + MINUTE), MONDAY,
         Action.WAIT, Reason.BACKING_OFF,
     ),
-    "a retry that comes after the busy hours is not made": (
-        ONE_HOUR, touched(54 * MINUTE, CLOSING - 6 * MINUTE - SECOND, failures=5, retry_at=CLOSING),
-        CLOSING - 6 * MINUTE - SECOND, Action.WAIT, Reason.BACKING_OFF,
+    "a retry of a bridge that comes in the pause is not made": (
+        AT_LUNCH, touched(48 * MINUTE, NOON - 2 * MINUTE, failures=5, retry_at=NOON), NOON - 2 * MINUTE,
+        Action.WAIT, Reason.BACKING_OFF,
+    ),
+    "a retry of a bridge that comes in time is made": (
+        AT_LUNCH, touched(48 * MINUTE, NOON - 2 * MINUTE, failures=5, retry_at=NOON - SECOND), NOON - 2 * MINUTE,
+        Action.PING, Reason.RETRY,
     ),
     "enough idle pings let a living entry die": (
         IDLE, touched(MINUTE, idle_pings=2), MONDAY, Action.WAIT, Reason.IDLE_LIMIT,

@@ -82,6 +82,7 @@ def test_an_orphan_counts_as_a_touch_of_unknown_size():
 def test_one_uncached_ping_is_forgiven_and_tried_again_a_ping_period_later():
     after = absorb(PREFIX, WARM, make_entry(verdict=Verdict.UNCACHED), 0.5)
     assert (after.stop, after.uncached, after.touched_at) == (None, 1, WARM.touched_at)
+    assert absorb(PREFIX, replace(WARM, failures=2), make_entry(verdict=Verdict.UNCACHED), 0.5).failures == 0
     decision = decide(PREFIX, after, MONDAY + 2 * SECOND)
     assert (decision.at, decision.reason) == (MONDAY + 260 * SECOND, Reason.BACKING_OFF)
     assert decision.detail == "uncached"
