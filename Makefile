@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: setup fmt lint test demo run image lock clean
+.PHONY: setup fmt lint test bench demo run image lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -26,6 +26,9 @@ run: setup  ## the daemon, on config/registry.yaml
 test: setup  ## every test that needs no AWS account, with the coverage gates
 	@$(BIN)/python -m pytest --cov
 	@$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100 --skip-covered
+
+bench: setup  ## what the reporter adds to a call
+	@$(BIN)/python benchmarks/reporter_overhead.py
 
 PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/policies.py,keepwarm/accounting.py,keepwarm/planner.py
 

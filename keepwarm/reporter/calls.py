@@ -20,7 +20,7 @@ from keepwarm.dialects import Dialect, DialectError
 from keepwarm.model import Api, Usage
 from keepwarm.reporter.usage import usage_of_pieces
 
-MAX_BLOCKS = 256
+METADATA_HEADER = "x-amzn-bedrock-request-metadata"
 
 _PATH = re.compile(r"/model/(.+)/(converse|converse-stream|invoke|invoke-with-response-stream)")
 _SCOPE = re.compile(r"Credential=[^/,\s]+/\d{8}/([a-z0-9-]+)/")
@@ -43,7 +43,7 @@ class Call:
 
     Attributes:
         url: of the request; its path names model and operation.
-        region: empty when only the signature or the host tells it.
+        region: as the client says; what the signature or the host tells counts more.
         body: JSON; bytes never change, so it is read later, elsewhere.
         started_at: aware UTC, stamped before the attempt that was answered.
         latency_ms: until the answer began to arrive.
@@ -94,7 +94,7 @@ def draw(call: Call) -> Drawn | Skip:
     model_id = unquote(path[1])
     api = Api.CONVERSE if path[2].startswith("converse") else Api.INVOKE_MODEL
     try:
-        sketch = _cut(fingerprint.sketch(dialects.read(_dialect(api, model_id, body), body)))
+        sketch = fingerprint.cut(fingerprint.sketch(dialects.read(_dialect(api, model_id, body), body)))
     except (DialectError, RecursionError):
         return Skip.NOT_A_PROMPT
     if not sketch.blocks:
@@ -104,35 +104,17 @@ def draw(call: Call) -> Drawn | Skip:
         "started_at": _instant(call.started_at),
         "api": api.value,
         "model_id": model_id,
-        "region": call.region or _region(call),
+        "region": _region(call),
         "source": "reporter",
         "latency_ms": call.latency_ms,
     }
     usage = usage_of_pieces(call.pieces, call.usage)
     if usage:
         touch["usage"] = {name: getattr(usage, name) for name in Usage.__dataclass_fields__}
-    sketched = len(sketch.blocks) <= MAX_BLOCKS
+    sketched = len(sketch.blocks) <= fingerprint.MAX_BLOCKS
     if sketched:
-        touch["sketch"] = wire_sketch(sketch)
+        touch["sketch"] = fingerprint.sketch_to_json(sketch)
     return Drawn(json.dumps(touch, separators=(",", ":")).encode(), sketched)
-
-
-def wire_sketch(sketch: fingerprint.Sketch) -> dict[str, Any]:
-    """A sketch as JSON: version 1 of the wire format of `POST /v1/touches`."""
-    return {
-        "dialect": sketch.dialect.value,
-        "settings": [[setting.since.value, setting.name, setting.digest] for setting in sketch.settings],
-        "blocks": [[block.section.value, block.digest, block.marker, block.size] for block in sketch.blocks],
-    }
-
-
-METADATA_HEADER = "x-amzn-bedrock-request-metadata"
-
-
-def _cut(sketch: fingerprint.Sketch) -> fingerprint.Sketch:
-    """The sketch up to its last cache point; what stands behind it is nobody's business."""
-    marked = [position for position, block in enumerate(sketch.blocks, 1) if block.marker]
-    return fingerprint.Sketch(sketch.dialect, sketch.settings, sketch.blocks[: marked[-1] if marked else 0])
 
 
 def _dialect(api: Api, model_id: str, body: Mapping[str, Any]) -> Dialect:
@@ -155,9 +137,9 @@ def _object(text: bytes) -> dict[str, Any] | None:
 
 
 def _region(call: Call) -> str:
-    """Where the call went, as its signature or else its host tells."""
+    """Where the call went, as its signature, its host, or else its client tells."""
     found = _SCOPE.search(call.headers.get("authorization", "")) or _HOST.search(urlsplit(call.url).netloc)
-    return found[1] if found else ""
+    return found[1] if found else call.region
 
 
 def _instant(at: datetime) -> str:

@@ -25,26 +25,29 @@ _KEY = "keepwarm_attempt"
 _HEADERS = ("user-agent", METADATA_HEADER)
 
 
-def install(client: Any, sender: Sender) -> Callable[[], None]:
-    """Register the hooks, and return what removes them again."""
-    hooks = _Hooks(sender)
+def install(client: Any, sender: Sender, region: str) -> Any:
+    """Register hooks, and return them; they do not hold the client."""
+    hooks = _Hooks(sender, region)
     events = client.meta.events
     # The general event's last handlers come after the signer, which may have had to fetch credentials first.
     events.register_last(f"request-created.{SERVICE}", hooks.on_attempt)
     for operation in _OPERATIONS:
         events.register(f"after-call.{SERVICE}.{operation}", hooks.on_answer)
+    return hooks
 
-    def uninstall() -> None:
-        events.unregister(f"request-created.{SERVICE}", hooks.on_attempt)
-        for operation in _OPERATIONS:
-            events.unregister(f"after-call.{SERVICE}.{operation}", hooks.on_answer)
 
-    return uninstall
+def uninstall(client: Any, hooks: Any) -> None:
+    """Remove hooks that `install` returned."""
+    events = client.meta.events
+    events.unregister(f"request-created.{SERVICE}", hooks.on_attempt)
+    for operation in _OPERATIONS:
+        events.unregister(f"after-call.{SERVICE}.{operation}", hooks.on_answer)
 
 
 class _Hooks:
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, region: str) -> None:
         self._sender = sender
+        self._region = region
         self._tally = sender.tally
 
     def on_attempt(self, request: Any, operation_name: str, **_: Any) -> None:
@@ -54,15 +57,16 @@ class _Hooks:
 
     def on_answer(self, http_response: Any, parsed: dict[str, Any], model: Any, context: Any, **_: Any) -> None:
         with self._tally:
-            attempt = context.pop(_KEY, None)
+            attempt: tuple[Any, datetime, float] | None = context.pop(_KEY, None)
             if attempt is not None and http_response.status_code == 200:
-                self._take(_call(*attempt, parsed, context), model.name, parsed)
+                self._take(_call(self._region, *attempt, parsed), model.name, parsed)
 
     def _take(self, call: Call, operation: str, parsed: dict[str, Any]) -> None:
         if operation == "Converse":
             call.usage = usage_of(parsed.get("usage") or {})
             self._sender.offer(call)
         elif operation in _STREAMS:
+            call.usage = None  # headers that come before the end cannot tell it
             self._watch(watch_events, parsed[_STREAMS[operation]], call, Events())
         else:
             self._watch(watch_body, parsed["body"], call, BodyBytes())
@@ -76,14 +80,12 @@ class _Hooks:
             raise
 
 
-def _call(
-    request: Any, started_at: datetime, ticked_at: float, parsed: Mapping[str, Any], context: Mapping[str, Any]
-) -> Call:
+def _call(region: str, request: Any, started_at: datetime, ticked_at: float, parsed: Mapping[str, Any]) -> Call:
     metadata = parsed.get("ResponseMetadata") or {}
     headers = {name: _text(request.headers[name]) for name in _HEADERS if name in request.headers}
     return Call(
         url=request.url,
-        region=context.get("client_region") or "",
+        region=region,
         body=_bytes(request.data),
         started_at=started_at,
         latency_ms=round(1000 * (clock.monotonic_seconds() - ticked_at)),

@@ -23,23 +23,26 @@ _HEADERS = ("user-agent", "authorization", METADATA_HEADER)
 _EVENT_STREAM = "application/vnd.amazon.eventstream"
 
 
-def install(client: Any, sender: Sender) -> Callable[[], None]:
-    """Add the hooks to a client, and return what removes them again."""
-    hooks = make_hooks(sender)
+def install(client: Any, sender: Sender, region: str) -> Any:
+    """Add hooks to a client, and return them; they do not hold the client."""
+    hooks = make_hooks(sender, region)
     client.event_hooks = {kind: [*client.event_hooks.get(kind, []), *own] for kind, own in hooks.items()}
-
-    def uninstall() -> None:
-        mine = [hook for own in hooks.values() for hook in own]
-        client.event_hooks = {
-            kind: [hook for hook in found if hook not in mine] for kind, found in client.event_hooks.items()
-        }
-
-    return uninstall
+    return hooks
 
 
-def make_hooks(sender: Sender) -> dict[str, list[Hook]]:
-    """The `event_hooks` of a client, synchronous or not."""
-    hooks = _Hooks(sender)
+def uninstall(client: Any, hooks: dict[str, list[Hook]]) -> None:
+    """Remove hooks that `install` returned."""
+    found = client.event_hooks
+    client.event_hooks = {kind: [hook for hook in found[kind] if hook not in hooks.get(kind, [])] for kind in found}
+
+
+def make_hooks(sender: Sender, region: str) -> dict[str, list[Hook]]:
+    """The `event_hooks` of a client, synchronous or not.
+
+    Args:
+        region: of calls that carry a bearer token to a host whose name tells no region; may be empty.
+    """
+    hooks = _Hooks(sender, region)
     return {"request": [hooks.on_request], "response": [hooks.on_response]}
 
 
@@ -54,8 +57,9 @@ _DONE = _Done()
 
 
 class _Hooks:
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, region: str) -> None:
         self._sender = sender
+        self._region = region
         self._tally = sender.tally
 
     def on_request(self, request: Any) -> _Done:
@@ -75,7 +79,7 @@ class _Hooks:
         request = response.request
         call = Call(
             url=str(request.url),
-            region="",
+            region=self._region,
             body=request.content,
             started_at=started_at,
             latency_ms=round(1000 * (clock.monotonic_seconds() - ticked_at)),
@@ -83,7 +87,10 @@ class _Hooks:
             headers={name: request.headers[name] for name in _HEADERS if name in request.headers},
             usage=usage_of_headers(response.headers),
         )
-        passing = Passing(call, _gatherer(response.headers), self._sender.offer, self._tally)
+        gatherer = _gatherer(response.headers)
+        if isinstance(gatherer, Frames):
+            call.usage = None  # headers that come before the end cannot tell it
+        passing = Passing(call, gatherer, self._sender.offer, self._tally)
         try:
             watch_events(response.stream, passing)
         except Exception:

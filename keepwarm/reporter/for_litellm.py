@@ -73,7 +73,13 @@ def make_callback(sender: Sender) -> Any:
                 if sent is not None:
                     notes.note(kwargs["litellm_call_id"], sent)
 
-        def log_success_event(self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any) -> None:
+        def log_success_event(
+            self,
+            kwargs: dict[str, Any],
+            response_obj: Any,
+            start_time: Any,  # noqa: ARG002 - LiteLLM names it
+            end_time: Any,  # noqa: ARG002
+        ) -> None:
             with tally:
                 sent = notes.take(kwargs["litellm_call_id"])
                 if sent is not None:
@@ -100,7 +106,7 @@ def sent_of(arguments: Mapping[str, Any]) -> Sent | None:
 
 def call_of(sent: Sent, kwargs: Mapping[str, Any], response: Any) -> Call:
     """The call behind an answer, whose usage LiteLLM has already read and, of a stream, put together."""
-    began_at = kwargs.get("completion_start_time") if kwargs.get("stream") else None
+    began_at = kwargs.get("completion_start_time")
     elapsed = clock.monotonic_seconds() - sent.ticked_at
     if isinstance(began_at, datetime):
         elapsed = min(elapsed, max(0.0, (began_at.astimezone() - sent.started_at).total_seconds()))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from functools import cache
 from typing import Any, Protocol
 
 from keepwarm.reporter.calls import Call
@@ -19,6 +18,9 @@ from keepwarm.reporter.tally import Tally
 MAX_ANSWER_BYTES = 4_000_000
 
 _KEY = "_keepwarm_passing"
+_KINDS: dict[tuple[type, tuple[str, ...]], type] = {}
+_ITERATED = ("__iter__", "__aiter__", "close", "aclose")
+_READ = ("read", "readinto", "close")
 _LAST_EVENTS = 4  # of the events that end a stream, the last two tell counts
 _PRELUDE_BYTES = 12  # two lengths and a checksum; another checksum ends the frame
 _CHECKSUM_BYTES = 4
@@ -128,12 +130,12 @@ class Passing:
 
 def watch_events(stream: Any, passing: Passing) -> None:
     """Look at what is iterated over, synchronously or not."""
-    _watch(stream, _watched(type(stream), ("__iter__", "__aiter__", "close", "aclose")), passing)
+    _watch(stream, _watched(type(stream), _ITERATED), passing)
 
 
 def watch_body(stream: Any, passing: Passing) -> None:
     """Look at what is read from a file-like body."""
-    _watch(stream, _watched(type(stream), ("read", "readinto", "close")), passing)
+    _watch(stream, _watched(type(stream), _READ), passing)
 
 
 def _watch(stream: Any, kind: type, passing: Passing) -> None:
@@ -143,11 +145,13 @@ def _watch(stream: Any, kind: type, passing: Passing) -> None:
     weakref.finalize(stream, passing.conclude)
 
 
-@cache
 def _watched(kind: type, names: tuple[str, ...]) -> type:
     """A subclass that looks the same and looks on."""
-    methods = {name: _WRAPPERS[name](getattr(kind, name)) for name in names if hasattr(kind, name)}
-    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__, **methods})
+    if (kind, names) not in _KINDS:
+        methods = {name: _WRAPPERS[name](getattr(kind, name)) for name in names if hasattr(kind, name)}
+        namespace = {"__module__": kind.__module__, "__doc__": kind.__doc__, **methods}
+        _KINDS[kind, names] = type(kind.__name__, (kind,), namespace)
+    return _KINDS[kind, names]
 
 
 def _iterating(original: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:

@@ -7,11 +7,12 @@ bytes, touches not delivered yet by number and bytes; beyond that the oldest tou
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -109,11 +110,14 @@ class Sender:
 
     def _start(self) -> None:
         # SimpleQueue may be fed by a finalizer that interrupts its own thread's feeding; other queues may not.
-        self._calls: SimpleQueue[Call | threading.Event] = SimpleQueue()
+        self._calls: SimpleQueue[Call] = SimpleQueue()
+        self._wakes: SimpleQueue[threading.Event | None] = SimpleQueue()
+        self._asleep = False
         self._raw_bytes = 0
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._backlog = Backlog(self._limits)
+        self._draw_at: float | None = None
         self._send_at: float | None = None
         self._backoff_seconds = 0.0
         self._urgent: list[threading.Event] = []
@@ -135,14 +139,18 @@ class Sender:
             self._calls.put(call)
             if self._thread is None:
                 self._run_thread()
+            if self._asleep or self._is_crowded():
+                self._asleep = False
+                self._wakes.put(None)
 
-    def flush(self, timeout_seconds: float) -> bool:
-        """Send what waits now, and tell whether all of it went out in time."""
-        if self._thread is None:
-            return True
+    def hurry(self) -> threading.Event:
+        """Send what waits now; the event is set when all of it went out."""
         sent = threading.Event()
-        self._calls.put(sent)
-        return sent.wait(timeout_seconds)
+        if self._thread is None:
+            sent.set()
+        else:
+            self._wakes.put(sent)
+        return sent
 
     def stats(self) -> Stats:
         """What became of the calls so far."""
@@ -154,6 +162,10 @@ class Sender:
                 return False
             self._raw_bytes += size
             return True
+
+    def _is_crowded(self) -> bool:
+        """Whether calls should be drawn at once, to make room for more."""
+        return self._calls.qsize() >= self._limits.batch or 4 * self._raw_bytes > self._limits.raw_bytes
 
     def _run_thread(self) -> None:
         with self._lock:
@@ -169,16 +181,14 @@ class Sender:
                 self._turn()
 
     def _turn(self) -> None:
-        """Draw one call, or send when it is time."""
-        try:
-            item = self._calls.get(timeout=self._wait_seconds())
-        except Empty:
-            pass
-        else:
-            if isinstance(item, Call):
-                self._draw(item)
-            else:
-                self._urgent.append(item)
+        """Sleep, then draw what has come and send what is due.
+
+        Calls are not drawn as they come: drawing wants the interpreter's lock just when the application, its answer in
+        hand, wants it too. Once an interval and with pauses, it is in nobody's way.
+        """
+        self._sleep()
+        if self._urgent or self._is_crowded() or _has_come(self._draw_at):
+            self._draw_all()
         if self._is_due():
             self._send()
         if self._urgent and not len(self._backlog):
@@ -186,17 +196,39 @@ class Sender:
                 waiting.set()
             self._urgent.clear()
 
-    def _wait_seconds(self) -> float | None:
-        if self._urgent or self._send_at is None:
-            return 0.0 if self._urgent else None
-        return max(0.0, self._send_at - clock.steady_seconds())
+    def _sleep(self) -> None:
+        self._asleep = self._draw_at is None
+        with contextlib.suppress(Empty):
+            wake = self._wakes.get(timeout=self._sleep_seconds())
+            while True:
+                if wake is not None:
+                    self._urgent.append(wake)
+                wake = self._wakes.get_nowait()
+        self._asleep = False
+        if self._draw_at is None and not self._calls.empty():
+            self._draw_at = clock.steady_seconds() + self._limits.interval_seconds
+
+    def _sleep_seconds(self) -> float | None:
+        """None for as long as nothing happens."""
+        if self._urgent or (self._draw_at is None and not self._calls.empty()):
+            return 0.0
+        moments = [at for at in (self._draw_at, self._send_at) if at is not None]
+        return max(0.0, min(moments) - clock.steady_seconds()) if moments else None
 
     def _is_due(self) -> bool:
         if not len(self._backlog):
             return False
         if self._urgent or (len(self._backlog) >= self._limits.batch and not self._backoff_seconds):
             return True
-        return self._send_at is not None and clock.steady_seconds() >= self._send_at
+        return _has_come(self._send_at)
+
+    def _draw_all(self) -> None:
+        self._draw_at = None
+        for _ in range(self._calls.qsize()):
+            began = clock.steady_seconds()
+            self._draw(self._calls.get())
+            if not self._urgent and not self._is_crowded():
+                clock.sleep(timedelta(seconds=clock.steady_seconds() - began))
 
     def _draw(self, call: Call) -> None:
         with self._lock:
@@ -214,7 +246,7 @@ class Sender:
             self.tally.count("errors", "too_many_blocks")
         self.tally.count("dropped", by=self._backlog.add(call.started_at, drawn.text))
         if self._send_at is None:
-            self._send_at = clock.steady_seconds() + self._limits.interval_seconds
+            self._send_at = clock.steady_seconds()
 
     def _send(self) -> None:
         self.tally.count("dropped", by=self._backlog.expire(clock.utc_now()))
@@ -238,7 +270,7 @@ class Sender:
         limits = self._limits
         if delivery.taken:
             self._backoff_seconds = 0.0
-            pause = 0.0 if len(self._backlog) >= limits.batch else limits.interval_seconds
+            pause = 0.0
         else:
             self._backoff_seconds = min(
                 max(2 * self._backoff_seconds, limits.first_backoff_seconds), limits.last_backoff_seconds
@@ -248,29 +280,34 @@ class Sender:
         self._send_at = clock.steady_seconds() + pause if len(self._backlog) else None
 
 
+def _has_come(at: float | None) -> bool:
+    return at is not None and clock.steady_seconds() >= at
+
+
 _SENDERS: weakref.WeakSet[Sender] = weakref.WeakSet()
 
 _EXIT_SECONDS = 1.0
 
 
-def all_senders() -> list[Sender]:
-    """Every destination of this process."""
-    return list(_SENDERS)
-
-
-def flush_all(timeout_seconds: float = _EXIT_SECONDS) -> bool:
-    """Send what waits everywhere, and tell whether all of it went out in time."""
+def flush_senders(senders: Iterable[Sender], timeout_seconds: float) -> bool:
+    """Send what waits, and tell whether all of it went out in time."""
     until = clock.steady_seconds() + timeout_seconds
-    return all([sender.flush(max(0.0, until - clock.steady_seconds())) for sender in all_senders()])
+    hurried = [sender.hurry() for sender in senders]
+    sent = [each.wait(max(0.0, until - clock.steady_seconds())) for each in hurried]
+    return all(sent)
+
+
+def _flush_at_exit() -> None:
+    flush_senders(list(_SENDERS), _EXIT_SECONDS)
 
 
 def _reset_all() -> None:
-    for sender in all_senders():
+    for sender in list(_SENDERS):
         sender.reset()
 
 
 @cache
 def _mind_the_process() -> None:
     """Once, with the first destination: send the rest at exit, and begin anew in a fork."""
-    atexit.register(flush_all)
+    atexit.register(_flush_at_exit)
     os.register_at_fork(after_in_child=_reset_all)

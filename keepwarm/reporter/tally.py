@@ -61,12 +61,20 @@ class Tally:
         """The counters so far."""
         with self._lock:
             counts = dict(self._counts)
-        plain = {what: count for (what, kind), count in counts.items() if not kind}
         kinds: dict[str, dict[str, int]] = {"refused": {}, "skipped": {}, "errors": {}}
         for (what, kind), count in counts.items():
             if kind:
                 kinds[what][kind] = count
-        return Stats(**plain, **kinds, waiting=waiting)
+        return Stats(
+            seen=counts.get(("seen", ""), 0),
+            reported=counts.get(("reported", ""), 0),
+            dropped=counts.get(("dropped", ""), 0),
+            failed=counts.get(("failed", ""), 0),
+            waiting=waiting,
+            refused=kinds["refused"],
+            skipped=kinds["skipped"],
+            errors=kinds["errors"],
+        )
 
     def __enter__(self) -> None:
         return None
