@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
@@ -114,6 +117,26 @@ class Gateway:
         """Build the client now, so that the first ping is not timed with it; what goes wrong, the ping tells."""
         with contextlib.suppress(CredentialsRejected):
             self._connect(prefix.route)
+
+    def examine(self, route: Route, hear: Callable[[datetime], None]) -> str:
+        """See that there are credentials, and hear the server's own time from every answer of this route, refusals too.
+
+        Returns:
+            Where the credentials are from, in botocore's word, such as `env` or `assume-role`.
+
+        Raises:
+            CredentialsRejected: there are none, or the AWS configuration is at fault.
+        """
+        connection = self._connect(route)
+        if connection.credentials is None and not os.environ.get("AWS_BEARER_TOKEN_BEDROCK"):
+            raise CredentialsRejected("no credentials were found", hint=_HINTS[CredentialsRejected])
+
+        def note(http_response: Any, **_: Any) -> None:
+            with contextlib.suppress(ValueError, TypeError):
+                hear(parsedate_to_datetime(http_response.headers.get("date")))
+
+        connection.client.meta.events.register("after-call.bedrock-runtime", note)
+        return getattr(connection.credentials, "method", None) or "bearer token"
 
     def _connect(self, route: Route) -> _Connection:
         """The client of a route with fresh credentials; what goes wrong here was never sent to Bedrock.

@@ -14,6 +14,7 @@ from keepwarm.dialects import Block, Body, Dialect, Reading, thinking_of
 from keepwarm.model import Section
 
 _SMALLEST_TEXT = "."
+_OTHER_TEXT = "Go on."
 
 
 def ping_body(reading: Reading, body: Body, max_tokens: int) -> dict[str, Any]:
@@ -44,11 +45,26 @@ def cut_body(reading: Reading, body: Body) -> dict[str, Any]:
     return cut
 
 
-def limited_body(dialect: Dialect, body: Body, max_tokens: int) -> dict[str, Any]:
-    """The whole body with a tiny output limit, for a request that must see what production sends and say nothing."""
-    limited = dict(body)
-    _limit_output(limited, dialect, max_tokens)
-    return limited
+def production_body(reading: Reading, body: Body, max_tokens: int) -> dict[str, Any]:
+    """The body as production sends it, with as little output as it allows; never the same bytes as the ping.
+
+    A request that has nothing behind its last cache point gets another short question. Extended thinking stays, and
+    then the output limit is just above its budget. Arguments as `ping_body`.
+    """
+    last = reading.cache_points[-1]
+    whole = dict(body)
+    if last == reading.blocks[-1] or not body.get("messages"):
+        whole = cut_body(reading, body)
+        whole["messages"] = [*whole["messages"][:-1], _asked(whole["messages"][-1], reading.dialect)]
+    thinking = thinking_of(reading.dialect, body)
+    budget = thinking.get("budget_tokens") if thinking.get("type") == "enabled" else None
+    _set_limit(whole, reading.dialect, max(max_tokens, budget + 1) if isinstance(budget, int) else max_tokens)
+    return whole
+
+
+def _asked(turn: Body, dialect: Dialect) -> dict[str, Any]:
+    question = ({"type": "text"} if dialect is Dialect.ANTHROPIC else {}) | {"text": _OTHER_TEXT}
+    return {**turn, "content": [*turn["content"], question]}
 
 
 def _cut_tools_and_system(ping: dict[str, Any], dialect: Dialect, last: Block) -> None:
@@ -135,6 +151,10 @@ def _limit_output(ping: dict[str, Any], dialect: Dialect, max_tokens: int) -> No
     """
     if thinking_of(dialect, ping).get("type") == "enabled":
         _drop_thinking(ping, dialect)
+    _set_limit(ping, dialect, max_tokens)
+
+
+def _set_limit(ping: dict[str, Any], dialect: Dialect, max_tokens: int) -> None:
     if dialect is Dialect.ANTHROPIC:
         ping.pop("stream", None)
         ping["max_tokens"] = max_tokens

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -209,5 +210,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, reply: Reply) -> None:
         head = [f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}"]
         head += [f"{name}: {value}" for name, value in reply.headers]
-        head += [f"Content-Length: {len(reply.body)}", "", ""]
+        head += [
+            f"Date: {format_datetime(self.server.now(), usegmt=True)}",
+            f"Content-Length: {len(reply.body)}",
+            "",
+            "",
+        ]
         self.wfile.write("\r\n".join(head).encode("latin-1") + reply.body)
