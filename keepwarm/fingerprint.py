@@ -16,12 +16,19 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from keepwarm.dialects import Dialect, Reading
 from keepwarm.model import Section, Ttl
+
+MAX_BLOCKS = 256  # of a sketch that is sent; four markers and their lookbacks reach 80
+
+_MAX_SETTINGS = 32
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"[a-z_]{1,32}")
 
 # Inside these keys the order of JSON keys is part of what the model is shown; elsewhere it is not.
 _ORDERED_INSIDE = frozenset({"input_schema", "inputSchema", "input", "json", "schema"})
@@ -88,6 +95,73 @@ class Position:
 def sketch(reading: Reading) -> Sketch:
     """The digests of a request's blocks and settings; the one place that sees its text."""
     return Sketch(reading.dialect, tuple(_settings(reading)), tuple(_blocks(reading)))
+
+
+def cut(drawn: Sketch) -> Sketch:
+    """The sketch up to its last cache point, without any block when it has none; what stands behind is not cached."""
+    marked = [position for position, block in enumerate(drawn.blocks, 1) if block.marker]
+    return Sketch(drawn.dialect, drawn.settings, drawn.blocks[: marked[-1] if marked else 0])
+
+
+def sketch_to_json(drawn: Sketch) -> dict[str, Any]:
+    """Plain data for `json.dumps`: the sketch of version 1 of `POST /v1/touches`."""
+    return {
+        "dialect": drawn.dialect.value,
+        "settings": [[setting.since.value, setting.name, setting.digest] for setting in drawn.settings],
+        "blocks": [
+            [block.section.value, block.digest, block.marker.value if block.marker else None, block.size]
+            for block in drawn.blocks
+        ],
+    }
+
+
+def sketch_from_json(raw: object) -> Sketch:
+    """A sketch from parsed JSON that anybody may have sent.
+
+    Raises:
+        ValueError: it is not of the documented shape; the message quotes nothing of it.
+    """
+    found = raw if isinstance(raw, Mapping) else {}
+    raw_settings, raw_blocks = _list(found.get("settings")), _list(found.get("blocks"))
+    if len(raw_blocks) > MAX_BLOCKS or len(raw_settings) > _MAX_SETTINGS:
+        raise ValueError(f"a sketch has at most {MAX_BLOCKS} blocks and {_MAX_SETTINGS} settings")
+    try:
+        settings = tuple(SettingDigest(Section(since), name, digest) for since, name, digest in raw_settings)
+        blocks = tuple(
+            BlockDigest(Section(section), digest, Ttl(marker) if marker is not None else None, size)
+            for section, digest, marker, size in raw_blocks
+        )
+        drawn = Sketch(Dialect(found["dialect"]), settings, blocks)
+    except (KeyError, ValueError, TypeError):
+        raise ValueError(
+            "a sketch has a dialect; a setting is [since, name, digest], a block is [section, digest, marker, size]"
+        ) from None
+    _check_sketch(drawn)
+    return drawn
+
+
+def _list(value: object) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    raise ValueError("a sketch must be an object with dialect, settings and blocks, both lists")
+
+
+def _check_sketch(drawn: Sketch) -> None:
+    """Refuse what `sketch` would never make; a name reaches logs, so it must not be able to carry a text."""
+    digests = [*(setting.digest for setting in drawn.settings), *(block.digest for block in drawn.blocks)]
+    if not _all_match(_DIGEST, digests):
+        raise ValueError("a digest is 32 hexadecimal digits")
+    if not _all_match(_NAME, [setting.name for setting in drawn.settings]):
+        raise ValueError("the name of a setting is at most 32 small letters and underscores")
+    if not all(type(block.size) is int and block.size >= 0 for block in drawn.blocks):
+        raise ValueError("the size of a block is its number of characters")
+    order = [list(Section).index(block.section) for block in drawn.blocks]
+    if order != sorted(order):
+        raise ValueError("blocks stand in the order tools, system, messages")
+
+
+def _all_match(pattern: re.Pattern[str], texts: list[Any]) -> bool:
+    return all(isinstance(text, str) and pattern.fullmatch(text) for text in texts)
 
 
 def chain(drawn: Sketch, key: bytes) -> tuple[Position, ...]:

@@ -209,7 +209,10 @@ class Prefix:
         lifetime: how long an entry is taken to live; the ttl unless the registry says otherwise.
         margin: how long before expiry the ping goes out.
         estimated_tokens: rough size of the cached part, for plans made before the first usage is seen.
+        metrics: whether the CloudWatch metrics of its model id tell of its traffic, and of nothing else.
         line: where its entry starts in the registry file.
+        sketch: the digests (`fingerprint.Sketch`) of its request up to the last cache point, by which organic requests
+            are known; None for a prefix that is not from a registry.
     """
 
     name: str
@@ -227,8 +230,10 @@ class Prefix:
     estimated_tokens: int
     ping_request: dict[str, object] = field(repr=False, compare=False)
     provisioned: bool = False
+    metrics: bool = False
     tags: tuple[tuple[str, str], ...] = ()
     line: int = 0
+    sketch: object = field(default=None, repr=False, compare=False)
 
 
 # -- pings and the ledger -----------------------------------------------------------------------------------------
@@ -414,6 +419,55 @@ class Entry:
         return self.outcome.cost_usd if self.outcome else self.intent.high_cost_usd
 
 
+# -- organic requests ---------------------------------------------------------------------------------------------
+
+
+class Source(StrEnum):
+    """Who told of an organic request."""
+
+    REPORTER = "reporter"  # keepwarm.reporter inside the application
+    HTTP = "http"  # anything else that posts touches
+    INVOCATION_LOG = "invocation_log"  # model invocation logging: the same, minutes later
+    METRICS = "metrics"  # CloudWatch metrics of an application inference profile: coarse, per minute
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """One organic request that keepwarm was told of; never one of our own pings.
+
+    Attributes:
+        request_id: names the request once; a request that bears the cache points of several prefixes is one touch for
+            each of them, with the same id.
+        prefix: name of the prefix that it belongs to, or with `drift` that it is almost like; empty when unknown.
+        fingerprint: of the prefix that it belongs to; empty unless it reads or writes exactly that prefix.
+        group: keyed digest of its last cache point with model, region and api, to group unknown ones; empty when the
+            request was told without its sketch.
+        started_at: aware UTC, start of the request; the entry's life counts from here.
+        usage: None when the source does not tell it.
+        latency_ms: until the answer began; None when not told.
+        drift: what differs from the prefix that it is almost like, such as `tool_choice` or `system[0] after 2 equal
+            blocks`; no content. Empty when it belongs to a prefix or resembles none.
+    """
+
+    request_id: str
+    prefix: str
+    fingerprint: str
+    group: str
+    model_id: str
+    region: str
+    api: Api
+    started_at: datetime
+    usage: Usage | None
+    latency_ms: int | None
+    source: Source
+    drift: str = ""
+
+    @property
+    def matched(self) -> bool:
+        """Whether it belongs to a registered prefix."""
+        return bool(self.fingerprint)
+
+
 # -- state --------------------------------------------------------------------------------------------------------
 
 
@@ -442,6 +496,10 @@ class PrefixState:
         uncached: `uncached` verdicts in a row.
         retry_at: not before this moment; None when nothing holds the next ping back.
         cached_tokens: size of the cached part as the last usage told it, 0 before the first.
+        organic_at: start of the last organic request known to have read or written the entry.
+        billed_at: start of the request that told billed_ttl.
+        idle_pings_at: starts of the last pings that idle_pings counts, oldest first: a touch told late takes back only
+            those before it.
     """
 
     touched_at: datetime | None = None
@@ -453,6 +511,9 @@ class PrefixState:
     retry_reason: str = ""
     stop: Stop | None = None
     cached_tokens: int = 0
+    organic_at: datetime | None = None
+    billed_at: datetime | None = None
+    idle_pings_at: tuple[datetime, ...] = ()
 
 
 # -- events -------------------------------------------------------------------------------------------------------

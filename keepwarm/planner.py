@@ -21,7 +21,9 @@ from keepwarm.model import (
     Reason,
     Span,
     Stop,
+    Touch,
     Ttl,
+    Usage,
     Verdict,
 )
 
@@ -30,6 +32,9 @@ from keepwarm.model import (
 UNCACHED_LIMIT = 2
 
 _TOUCHING = frozenset({Verdict.HIT, Verdict.PARTIAL, Verdict.REWRITE})
+
+# So many idle pings are remembered with their starts; a touch told later than that finds them counted already.
+_IDLE_KEPT = 32
 
 # Ping this share of the margin early, differently for each prefix, so that prefixes that fall due together spread.
 _SPREAD = 0.5
@@ -77,18 +82,45 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
     if outcome is None or outcome.verdict in _TOUCHING:
         opening = entry.intent.reason is Reason.COLD_IN_BUSY_HOURS
         usage = outcome.usage if outcome else None
-        return PrefixState(
-            touched_at=entry.intent.started_at,
+        touched = PrefixState(
+            touched_at=_touched(state, entry),
             stop=state.stop if outcome is None else None,  # an orphan proves nothing
-            idle_pings=0 if opening else state.idle_pings + 1,
-            billed_ttl=(outcome and outcome.billed_ttl) or state.billed_ttl,
+            idle_pings=state.idle_pings,
+            idle_pings_at=state.idle_pings_at,
+            billed_ttl=state.billed_ttl,
+            billed_at=state.billed_at,
             cached_tokens=usage.cache_read_tokens + usage.cache_write_tokens if usage else state.cached_tokens,
+            organic_at=state.organic_at,
         )
+        touched = _bill(touched, outcome.billed_ttl if outcome else None, entry.intent.started_at)
+        if opening:
+            return replace(touched, idle_pings=0, idle_pings_at=())
+        return _count_idle(touched, entry.intent.started_at)
     if outcome.verdict is Verdict.UNCACHED:
         return _absorb_uncached(prefix, state, entry, outcome)
     if outcome.verdict is Verdict.ERROR and not outcome.retryable:
         return replace(state, stop=Stop(outcome.error_code, outcome.error_message, outcome.error_hint))
     return hold_back(prefix, state, outcome.completed_at, outcome.error_code, jitter)
+
+
+def absorb_touch(prefix: Prefix, state: PrefixState, touch: Touch) -> PrefixState:
+    """What is known after an organic request of this prefix; pure, and the same in whatever order touches are told.
+
+    A touch told late moves no expiry back, and takes back only the idle pings before it. It ends no stop and no pause
+    after a failure: those are about our own requests, and the pause never reaches beyond the life that it renewed.
+
+    Args:
+        touch: of this prefix; that of another changes nothing. Without usage it counts as a touch; with usage that
+            neither read nor wrote it does not.
+    """
+    if touch.fingerprint != prefix.fingerprint or (touch.usage and touch.usage.verdict not in _TOUCHING):
+        return state
+    touched = replace(
+        _take_back_idle(state, touch.started_at),
+        touched_at=_later(state.touched_at, touch.started_at),
+        organic_at=_later(state.organic_at, touch.started_at),
+    )
+    return _bill(touched, _organic_ttl(touch.usage), touch.started_at)
 
 
 def hold_back(prefix: Prefix, state: PrefixState, failed_at: datetime, code: str, jitter: float) -> PrefixState:
@@ -132,6 +164,50 @@ def default_margin(ttl: Ttl, lifetime: timedelta) -> timedelta:
     """40 s of a 5m entry, 5 min of a 1h one, and the same share of any other lifetime."""
     share = timedelta(seconds=40) if ttl is Ttl.FIVE_MINUTES else timedelta(minutes=5)
     return lifetime * (share / ttl.duration)
+
+
+def _later(known: datetime | None, moment: datetime) -> datetime:
+    return max(known, moment) if known else moment
+
+
+def _touched(state: PrefixState, entry: Entry) -> datetime:
+    """The later of this touch and those before; but one after its own end was stamped by a clock that was set back."""
+    if entry.outcome and state.touched_at and state.touched_at > entry.outcome.completed_at + _CLOCK_TOLERANCE:
+        return entry.intent.started_at
+    return _later(state.touched_at, entry.intent.started_at)
+
+
+def _bill(state: PrefixState, billed: Ttl | None, at: datetime) -> PrefixState:
+    """Remember the ttl of the latest write that told it."""
+    if billed is None or (state.billed_at and state.billed_at > at):
+        return state
+    return replace(state, billed_ttl=billed, billed_at=at)
+
+
+def _count_idle(state: PrefixState, at: datetime) -> PrefixState:
+    """One more ping, unless an organic request came after it had started."""
+    if state.organic_at and state.organic_at >= at:
+        return state
+    return replace(state, idle_pings=state.idle_pings + 1, idle_pings_at=(*state.idle_pings_at, at)[-_IDLE_KEPT:])
+
+
+def _take_back_idle(state: PrefixState, at: datetime) -> PrefixState:
+    """Count only the idle pings after an organic request; one older than all that are remembered changes nothing."""
+    if state.touched_at is None or at >= state.touched_at:
+        return replace(state, idle_pings=0, idle_pings_at=())
+    later = tuple(ping for ping in state.idle_pings_at if ping > at)
+    return state if later == state.idle_pings_at else replace(state, idle_pings=len(later), idle_pings_at=later)
+
+
+def _organic_ttl(usage: Usage | None) -> Ttl | None:
+    """The ttl that an organic write was billed at; None when it does not tell.
+
+    An application may have cache points behind ours, with a shorter ttl: only a write of everything at one ttl speaks
+    of our part.
+    """
+    if usage is None or usage.cache_write_1h_tokens is None or usage.verdict is not Verdict.REWRITE:
+        return None
+    return {0: Ttl.FIVE_MINUTES, usage.cache_write_tokens: Ttl.ONE_HOUR}.get(usage.cache_write_1h_tokens)
 
 
 def _without_the_future(prefix: Prefix, state: PrefixState, now: datetime) -> PrefixState:

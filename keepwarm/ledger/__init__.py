@@ -1,38 +1,66 @@
-"""The ledger: every ping, written before it leaves and completed when its answer is in.
+"""The ledger: every ping, written before it leaves and completed when its answer is in, and every touch it was told of.
 
-It prices nothing and sums nothing up (see `accounting`); it only ever inserts. This is the one room that knows
-SQLAlchemy; nothing but `LedgerError` leaves it.
+It prices nothing and sums nothing up (see `accounting`); it only ever inserts, cursors apart. This is the one room that
+knows SQLAlchemy; nothing but `LedgerError` leaves it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, Insert, Select, create_engine, event, func, insert, select
-from sqlalchemy.exc import SQLAlchemyError, StatementError
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    Insert,
+    Row,
+    Select,
+    and_,
+    create_engine,
+    event,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, StaticPool
 
 from keepwarm.clock import sleep
 from keepwarm.errors import LedgerError
 from keepwarm.ledger.files import create_file, parse_url, sqlite_file
 from keepwarm.ledger.lock import Holder, hold
-from keepwarm.ledger.tables import ENTRY_COLUMNS, entry_from, intent_row, intents, outcome_row, outcomes
-from keepwarm.model import Entry, Intent, Outcome, Ttl
+from keepwarm.ledger.tables import (
+    ENTRY_COLUMNS,
+    cursors,
+    entry_from,
+    intent_row,
+    intents,
+    outcome_row,
+    outcomes,
+    touch_from,
+    touch_row,
+    touches,
+)
+from keepwarm.model import Entry, Intent, Outcome, Touch, Ttl
 
 __all__ = ["Holder", "Ledger", "hold"]
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _PAGE_ROWS = 1_000
+
+Read = TypeVar("Read")
 
 
 class Ledger:
@@ -97,6 +125,50 @@ class Ledger:
         """Write what became of a ping; an entry is closed once, and only after it was opened."""
         self._insert(insert(outcomes), outcome_row(number, outcome), f"cannot write the outcome of entry {number}")
 
+    def add_touches(self, told: Collection[Touch]) -> set[str]:
+        """Write the touches whose request id is not there yet, all or none of them.
+
+        Args:
+            told: a request that belongs to several prefixes has a touch for each; they are written together.
+
+        Returns:
+            The request ids that were new.
+        """
+        with _told("cannot write touches to the ledger"), _held(self._write_lock):
+            try:
+                return self._add_unknown(told)
+            except IntegrityError:  # another process wrote one of them in between: now it is known
+                return self._add_unknown(told)
+
+    def _add_unknown(self, told: Collection[Touch]) -> set[str]:
+        with self._engine.begin() as connection:
+            known = _known_requests(connection, sorted({touch.request_id for touch in told}))
+            fresh: dict[tuple[str, str], Touch] = {}
+            for touch in told:
+                if touch.request_id not in known:
+                    fresh.setdefault((touch.request_id, touch.fingerprint), touch)
+            if fresh:
+                connection.execute(insert(touches), [touch_row(touch) for touch in fresh.values()])
+        return {request_id for request_id, _ in fresh}
+
+    def set_cursor(self, source: str, value: str, at: datetime) -> None:
+        """Remember how far a source of touches was read, in place of what was remembered before.
+
+        Args:
+            at: aware; when it was read.
+        """
+        with _told("cannot write a cursor to the ledger"), _held(self._write_lock):
+            try:
+                self._set_cursor(source, value, at)
+            except IntegrityError:  # another process wrote the first one in between
+                self._set_cursor(source, value, at)
+
+    def _set_cursor(self, source: str, value: str, at: datetime) -> None:
+        row = {"value": value, "updated_at": at}
+        with self._engine.begin() as connection:
+            if not connection.execute(update(cursors).where(cursors.c.source == source), row).rowcount:
+                connection.execute(insert(cursors), {"source": source, **row})
+
     def _insert(self, statement: Insert, row: Mapping[str, Any], trouble: str) -> int:
         with _told(trouble), _held(self._write_lock), self._engine.begin() as connection:
             return int(connection.execute(statement, row).inserted_primary_key[0])  # type: ignore[index]
@@ -142,6 +214,45 @@ class Ledger:
         }
         return {fingerprint: entries for fingerprint, entries in found.items() if entries}
 
+    def touches(self, since: datetime | None, until: datetime | None, prefix: str | None = None) -> Iterator[Touch]:
+        """Touches that started in [since, until), by start; None leaves an end open.
+
+        They are read a page at a time as `entries` are; touches added after the first page are not among them.
+
+        Args:
+            prefix: only those that belong to the prefix of this name, or are almost like it.
+        """
+        wanted = [
+            *([touches.c.started_at >= since] if since else []),
+            *([touches.c.started_at < until] if until else []),
+            *([touches.c.prefix == prefix] if prefix is not None else []),
+        ]
+        last = self._rows(select(func.max(touches.c.number)))[0][0]
+        if last is None:
+            return
+        place = touches.c.started_at, touches.c.number
+        page = select(touches).where(*wanted, touches.c.number <= last).order_by(*place).limit(_PAGE_ROWS)
+        rows = self._rows(page)
+        while rows:
+            yield from _read(touch_from, rows)
+            at, number = rows[-1].started_at, rows[-1].number
+            after = or_(touches.c.started_at > at, and_(touches.c.started_at == at, touches.c.number > number))
+            rows = self._rows(page.where(touches.c.started_at >= at, after))
+
+    def recent_touches(self, fingerprints: Collection[str], limit_each: int = 20) -> dict[str, list[Touch]]:
+        """The last touches of each fingerprint by start, oldest first; fingerprints without any are left out."""
+        last = select(touches).order_by(touches.c.started_at.desc(), touches.c.number.desc()).limit(limit_each)
+        found = {
+            fingerprint: _read(touch_from, self._rows(last.where(touches.c.fingerprint == fingerprint)))[::-1]
+            for fingerprint in fingerprints
+        }
+        return {fingerprint: told for fingerprint, told in found.items() if told}
+
+    def cursor(self, source: str) -> str | None:
+        """How far a source of touches was read, as `set_cursor` was told; None before the first time."""
+        rows = self._rows(select(cursors.c.value).where(cursors.c.source == source))
+        return rows[0].value if rows else None
+
     def billed_ttls(self, fingerprints: Collection[str]) -> dict[str, Ttl]:
         """What the last write of each fingerprint was billed as; those whose writes never told it are left out."""
         told = (
@@ -179,10 +290,7 @@ class Ledger:
         )
 
     def _entries(self, query: Select[Any]) -> list[Entry]:
-        try:
-            return [entry_from(row) for row in self._rows(query)]
-        except ValueError as error:
-            raise LedgerError(f"an entry of the ledger cannot be read: {error}", hint=_NEWER_HINT) from None
+        return _read(entry_from, self._rows(query))
 
     def _rows(self, query: Select[Any]) -> list[Any]:
         with _told("cannot read the ledger"), _held(self._read_lock), self._engine.connect() as connection:
@@ -194,6 +302,20 @@ class Ledger:
 
 def _entries() -> Select[Any]:
     return select(*ENTRY_COLUMNS).select_from(intents.outerjoin(outcomes))
+
+
+def _read(kind: Callable[[Row[Any]], Read], rows: Sequence[Row[Any]]) -> list[Read]:
+    try:
+        return [kind(row) for row in rows]
+    except ValueError as error:
+        raise LedgerError(f"an entry of the ledger cannot be read: {error}", hint=_NEWER_HINT) from None
+
+
+def _known_requests(connection: Connection, request_ids: Sequence[str]) -> set[str]:
+    """Which of these are written already; asked in parts, since databases limit the parameters of a statement."""
+    query = select(touches.c.request_id)
+    parts = (request_ids[start : start + _PAGE_ROWS] for start in range(0, len(request_ids), _PAGE_ROWS))
+    return {row.request_id for part in parts for row in connection.execute(query.where(touches.c.request_id.in_(part)))}
 
 
 # -- connecting ---------------------------------------------------------------------------------------------------

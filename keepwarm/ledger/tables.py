@@ -1,8 +1,8 @@
-"""The two tables of the ledger, and the way from a row to an `Entry` and back.
+"""The tables of the ledger, and the way from a row to an `Entry` or a `Touch` and back.
 
-It connects to nothing. Both tables are insert-only: an intent is written before a ping leaves, its outcome when the
-answer is in, and no row is ever changed or deleted by keepwarm. What the tables look like in a database is decided by
-`migrations`; a test holds the two together.
+It connects to nothing. All tables but `cursors` are insert-only: an intent is written before a ping leaves, its outcome
+when the answer is in, a touch when it is told, and no row of theirs is ever changed or deleted by keepwarm. What the
+tables look like in a database is decided by `migrations`; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.dialects.mysql import DATETIME as MYSQL_DATETIME
 from sqlalchemy.types import TypeDecorator
 
-from keepwarm.model import Api, Entry, Intent, Outcome, Reason, Ttl, Usage, Verdict
+from keepwarm.model import Api, Entry, Intent, Outcome, Reason, Source, Touch, Ttl, Usage, Verdict
 
 
 class Money(TypeDecorator[Decimal]):
@@ -80,6 +81,7 @@ Number = BigInteger().with_variant(Integer, "sqlite")
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "fk": "fk_%(table_name)s_%(column_0_name)s",
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     }
@@ -130,7 +132,45 @@ outcomes = Table(
     Column("retryable", Boolean, nullable=False),
 )
 
-# Both tables have a number; an entry's columns carry the intent's, and tell an orphan by the outcome's moment.
+# A request id has one row for each prefix that the request belongs to, and one with an empty fingerprint when it
+# belongs to none. The digests of its blocks are not kept, only the keyed ones of the whole.
+touches = Table(
+    "touches",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("request_id", String(255), nullable=False),
+    Column("fingerprint", String(128), nullable=False),
+    Column("prefix", String(255), nullable=False),
+    Column("group", String(128), nullable=False),
+    Column("model_id", String(2048), nullable=False),
+    Column("region", String(64), nullable=False),
+    Column("api", String(32), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("source", String(32), nullable=False),
+    Column("drift", String(1024), nullable=False),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cache_read_tokens", Integer),
+    Column("cache_write_tokens", Integer),
+    Column("cache_write_1h_tokens", Integer),
+    Column("latency_ms", Integer),
+    UniqueConstraint("request_id", "fingerprint"),
+    Index(None, "fingerprint", "started_at"),
+    Index(None, "started_at"),
+    Index(None, "prefix", "started_at"),
+    sqlite_autoincrement=True,
+)
+
+# How far a source of touches was read: the one table whose rows change, and the one that may be lost without harm.
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("source", String(512), primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# Intents and outcomes have a number; an entry's columns carry the intent's, and tell an orphan by the outcome's moment.
 ENTRY_COLUMNS = (*intents.c, *(column for column in outcomes.c if column.name != "number"))
 
 
@@ -154,18 +194,13 @@ def intent_row(intent: Intent, run_id: str) -> dict[str, Any]:
 
 def outcome_row(number: int, outcome: Outcome) -> dict[str, Any]:
     """The columns of an outcome; without usage its five columns stay NULL, which is not the same as 0 tokens."""
-    usage = outcome.usage
     return {
         "number": number,
         "completed_at": outcome.completed_at,
         "verdict": outcome.verdict.value,
         "cost_usd": outcome.cost_usd,
         "avoidable_usd": outcome.avoidable_usd,
-        "input_tokens": usage.input_tokens if usage else None,
-        "output_tokens": usage.output_tokens if usage else None,
-        "cache_read_tokens": usage.cache_read_tokens if usage else None,
-        "cache_write_tokens": usage.cache_write_tokens if usage else None,
-        "cache_write_1h_tokens": usage.cache_write_1h_tokens if usage else None,
+        **_usage_row(outcome.usage),
         "latency_ms": outcome.latency_ms,
         "server_latency_ms": outcome.server_latency_ms,
         "billed_ttl": outcome.billed_ttl.value if outcome.billed_ttl else None,
@@ -175,6 +210,46 @@ def outcome_row(number: int, outcome: Outcome) -> dict[str, Any]:
         "error_hint": outcome.error_hint,
         "retryable": outcome.retryable,
     }
+
+
+def touch_row(touch: Touch) -> dict[str, Any]:
+    """The columns of a touch; the database gives the number."""
+    return {
+        "request_id": touch.request_id,
+        "fingerprint": touch.fingerprint,
+        "prefix": touch.prefix,
+        "group": touch.group,
+        "model_id": touch.model_id,
+        "region": touch.region,
+        "api": touch.api.value,
+        "started_at": touch.started_at,
+        "source": touch.source.value,
+        "drift": touch.drift,
+        **_usage_row(touch.usage),
+        "latency_ms": touch.latency_ms,
+    }
+
+
+def touch_from(row: Row[Any]) -> Touch:
+    """A touch from a row of `touches`.
+
+    Raises:
+        ValueError: a word in it (api, source) is not known to this version.
+    """
+    return Touch(
+        request_id=row.request_id,
+        fingerprint=row.fingerprint,
+        prefix=row.prefix,
+        group=row.group,
+        model_id=row.model_id,
+        region=row.region,
+        api=Api(row.api),
+        started_at=row.started_at,
+        source=Source(row.source),
+        drift=row.drift,
+        usage=_usage_from(row),
+        latency_ms=row.latency_ms,
+    )
 
 
 def entry_from(row: Row[Any]) -> Entry:
@@ -205,7 +280,7 @@ def _outcome_from(row: Row[Any]) -> Outcome:
         verdict=Verdict(row.verdict),
         cost_usd=row.cost_usd,
         avoidable_usd=row.avoidable_usd,
-        usage=_usage_from(row) if row.input_tokens is not None else None,
+        usage=_usage_from(row),
         latency_ms=row.latency_ms,
         server_latency_ms=row.server_latency_ms,
         billed_ttl=Ttl(row.billed_ttl) if row.billed_ttl else None,
@@ -217,7 +292,19 @@ def _outcome_from(row: Row[Any]) -> Outcome:
     )
 
 
-def _usage_from(row: Row[Any]) -> Usage:
+def _usage_row(usage: Usage | None) -> dict[str, int | None]:
+    return {
+        "input_tokens": usage.input_tokens if usage else None,
+        "output_tokens": usage.output_tokens if usage else None,
+        "cache_read_tokens": usage.cache_read_tokens if usage else None,
+        "cache_write_tokens": usage.cache_write_tokens if usage else None,
+        "cache_write_1h_tokens": usage.cache_write_1h_tokens if usage else None,
+    }
+
+
+def _usage_from(row: Row[Any]) -> Usage | None:
+    if row.input_tokens is None:
+        return None
     return Usage(
         input_tokens=row.input_tokens,
         output_tokens=row.output_tokens,

@@ -309,8 +309,10 @@ class _Loader:
             estimated_tokens=max(1, ping.cached_characters // _CHARACTERS_PER_TOKEN),
             ping_request=ping.request,
             provisioned=entry.provisioned,
+            metrics=entry.metrics,
             tags=tuple(sorted(entry.tags.items())),
             line=self._findings.line(place.entry),
+            sketch=ping.sketch,
         )
 
     def _lifetime(self, entry: PrefixEntry, place: Place, ttl: Ttl) -> tuple[timedelta, timedelta]:
@@ -363,6 +365,19 @@ class _Loader:
                     "prefix; keep one of them"
                 )
                 self._findings.refuse(("prefixes", index), message)
+        self._check_metrics(prefixes)
+
+    def _check_metrics(self, prefixes: list[tuple[int, Prefix]]) -> None:
+        """Metrics are counted by model id, so only one that is nobody else's tells of a single prefix."""
+        for index, prefix in prefixes:
+            if not prefix.metrics:
+                continue
+            if ":application-inference-profile/" not in prefix.model_id:
+                message = "needs the ARN of an application inference profile as model_id; others share their metrics"
+                self._findings.refuse(("prefixes", index, "metrics"), message)
+            if any(prefix.model_id == other.model_id for at, other in prefixes if at != index):
+                message = "needs a model_id that no other prefix has; the metrics would be those of both"
+                self._findings.refuse(("prefixes", index, "metrics"), message)
 
 
 def _without_broken_keys(raw: Mapping[str, Any]) -> PrefixEntry | None:

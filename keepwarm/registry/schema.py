@@ -181,6 +181,7 @@ class PrefixEntry(_Strict):
     profile: Text | None = None
     role_arn: RoleArn | None = None
     provisioned: bool = False
+    metrics: bool = False
     tags: dict[str, str] = {}
     prices: dict[str, Any] | None = None
     min_tokens: Annotated[int, Field(ge=1)] | None = None
