@@ -71,6 +71,21 @@ class Settings(BaseSettings):
     reconcile_seconds: Annotated[float, Field(gt=0)] = Field(
         30, description="How often every prefix is looked at anew, whatever its timer says."
     )
+    traffic_log_group: str = Field(
+        "",
+        description="A CloudWatch log group that Bedrock's model invocation logging writes to; followed for organic "
+        "requests.",
+    )
+    traffic_s3: Annotated[str, Field(pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?)?$")] = Field(
+        "",
+        description="The same in S3: `s3://bucket/prefix`, as the logging was configured.",
+    )
+    traffic_region: Annotated[str, Field(pattern=r"^([a-z]{2,}(-[a-z]+)+-\d+)?$")] = Field(
+        "", description="Region of both; by default that of the AWS configuration."
+    )
+    traffic_poll_seconds: Annotated[float, Field(ge=1)] = Field(
+        15, description="How often new invocation logs are looked for; metrics at most once a minute."
+    )
 
     @property
     def ledger(self) -> str:
@@ -81,6 +96,11 @@ class Settings(BaseSettings):
     def drain(self) -> timedelta:
         """`drain_seconds` as a duration."""
         return timedelta(seconds=self.drain_seconds)
+
+    @property
+    def traffic_poll(self) -> timedelta:
+        """`traffic_poll_seconds` as a duration."""
+        return timedelta(seconds=self.traffic_poll_seconds)
 
     @property
     def reconcile(self) -> timedelta:

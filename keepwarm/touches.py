@@ -2,9 +2,9 @@
 
 It hears of requests as sketches, without text (see `fingerprint`), and stores and plans nothing.
 
-A request belongs to a prefix when model id, region and API are the same and one of the request's cache points has the
-keyed digest of the prefix's last one. A touch does not tell whose credentials it used: where prefixes differ only in
-those, it belongs to all of them. It also belongs to several when it bears the cache points of several.
+A request belongs to a prefix when model (by id or ARN), region and API are the same and one of the request's cache
+points has the keyed digest of the prefix's last one. A touch does not tell whose credentials it used: where prefixes
+differ only in those, it belongs to all of them. It also belongs to several when it bears the cache points of several.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def _malformed(message: str) -> _RefusedError:
 
 # -- matching -----------------------------------------------------------------------------------------------------
 
-# Model id, region and API: what an entry's name has besides the prompt.
+# Model, region and API: what an entry's name has besides the prompt.
 _Place = tuple[str, str, Api]
 _Sections = Mapping[Section, tuple[str, ...]]
 
@@ -260,8 +260,8 @@ class Matcher:
         if reported.sketch is None or not reported.sketch.blocks:
             return (_touch(reported, ""),)
         points = [position.digest for position in fingerprint.chain(reported.sketch, self._key) if position.marker]
-        place = (reported.model_id, reported.region, reported.api)
-        group = fingerprint.combine(self._key, reported.region, reported.model_id, reported.api.value, points[-1])
+        place = (_model(reported.model_id), reported.region, reported.api)
+        group = fingerprint.combine(self._key, reported.region, place[0], reported.api.value, points[-1])
         alike = [registered for point in points for registered in self._by_digest.get(point, ())]
         belongs = [registered.prefix for registered in alike if _place(registered.prefix) == place]
         if belongs:
@@ -275,7 +275,8 @@ class Matcher:
                 return _touch(reported, group, registered.prefix.name, drift="model_id")
         near = _Near(-1, "", "")
         sections = _sections(drawn.blocks)
-        for registered in self._by_place.get((reported.model_id, reported.region, reported.api), ()):
+        place = (_model(reported.model_id), reported.region, reported.api)
+        for registered in self._by_place.get(place, ()):
             found = _compare(registered, drawn, sections)
             near = found if found and found.equal_blocks > near.equal_blocks else near
         return _touch(reported, group, near.name, drift=near.drift)
@@ -342,7 +343,12 @@ def _sections(blocks: tuple[BlockDigest, ...]) -> _Sections:
 
 
 def _place(prefix: Prefix) -> _Place:
-    return prefix.model_id, prefix.route.region, prefix.api
+    return _model(prefix.model_id), prefix.route.region, prefix.api
+
+
+def _model(model_id: str) -> str:
+    """A model id without what an ARN has in front of it: invocation logs name profiles by ARN, applications by id."""
+    return model_id.rsplit("/", 1)[-1]
 
 
 def _touch(reported: ReportedTouch, group: str, prefix: str = "", *, fingerprint: str = "", drift: str = "") -> Touch:

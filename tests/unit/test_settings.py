@@ -46,6 +46,10 @@ EXAMPLES = {
     "read_timeout_seconds": ("30.5", 30.5),
     "drain_seconds": ("0", 0),
     "reconcile_seconds": ("5", 5),
+    "traffic_log_group": ("/aws/bedrock/invocations", "/aws/bedrock/invocations"),
+    "traffic_s3": ("s3://team-logs/bedrock", "s3://team-logs/bedrock"),
+    "traffic_region": ("eu-central-1", "eu-central-1"),
+    "traffic_poll_seconds": ("60", 60),
 }
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from keepwarm import dialects, fingerprint
 from keepwarm.dialects import Dialect
-from keepwarm.model import Api, Source, Usage
-from keepwarm.touches import ReportedTouch
+from keepwarm.model import Api, Route, Source, Usage
+from keepwarm.touches import Matcher, ReportedTouch
 from keepwarm.traffic.records import MAX_BODY_BYTES, Skip, Skipped, body_path, parse_record, read_record
+from tests.builders import facts_of, make_prefix
 from tests.invocation_logs import CLAUDE, NOON, REGION, anthropic_body, converse_body, make_record, wire_text
 
 NOW = NOON + timedelta(minutes=3)
@@ -381,3 +382,30 @@ def test_any_json_object_is_a_record_or_a_reason(value):
     record = parse_record(json.dumps(value))
     if not isinstance(record, Skipped):
         assert isinstance(read_record(record, NOW), Skipped)
+
+
+# -- to whom it belongs -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("registered", "logged", "belongs"),
+    [
+        (CLAUDE, CLAUDE, True),
+        (CLAUDE, f"arn:aws:bedrock:{REGION}:123456789012:inference-profile/{CLAUDE}", True),
+        (f"arn:aws:bedrock:{REGION}:123456789012:inference-profile/{CLAUDE}", CLAUDE, True),
+        (CLAUDE, CLAUDE.removeprefix("eu."), False),
+        (CLAUDE, "us." + CLAUDE.removeprefix("eu."), False),
+        (HAIKU_ARN, HAIKU_ARN, True),
+        (HAIKU_ARN, CLAUDE, False),
+    ],
+)
+def test_a_profile_is_the_same_by_its_id_and_by_its_arn(registered, logged, belongs):
+    prefix = make_prefix(
+        model_id=registered,
+        api=Api.CONVERSE,
+        facts=facts_of(CLAUDE),
+        route=Route(REGION),
+        sketch=digests(Dialect.CONVERSE, converse_body()),
+    )
+    (found,) = Matcher([prefix], b"key").match(touch(modelId=logged))
+    assert (found.fingerprint == prefix.fingerprint, found.model_id) == (belongs, logged)
