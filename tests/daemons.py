@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+import gc
 import json
 import sqlite3
 import threading
@@ -12,6 +12,9 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from keepwarm.clock import utc_now
 from keepwarm.emulator import Emulator, Request
@@ -64,10 +67,19 @@ def soon(true: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> bool:
     return True
 
 
-def kill_thread(name: str) -> None:
-    """End a thread as an exception that nobody catches would."""
-    (thread,) = (thread for thread in threading.enumerate() if thread.name == name)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+class _RaisingTrigger(BaseTrigger):
+    """Says "now" once, and raises when it is asked for the time after."""
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        if previous_fire_time is not None:
+            raise RuntimeError("a trigger with a bug")
+        return now
+
+
+def kill_scheduler() -> None:
+    """End the one running scheduler's thread the way APScheduler can lose it: by a trigger that raises."""
+    (running,) = (found for found in gc.get_objects() if isinstance(found, BackgroundScheduler) and found.running)
+    running.add_job(print, _RaisingTrigger(), kwargs={"end": ""})
 
 
 def pings(emulator: Emulator, name: str) -> list[Request]:

@@ -25,7 +25,7 @@ from tests.daemons import (
     PATIENCE_SECONDS,
     SHORTEST_GAP,
     TIME_SCALE,
-    kill_thread,
+    kill_scheduler,
     pings,
     shortest_gap,
     soon,
@@ -244,7 +244,7 @@ def test_a_scheduler_that_died_ends_the_daemon_with_code_one(home, emulator):
     with build(home.settings(), observers=[home.events.append]) as daemon, ThreadPoolExecutor(1) as pool:
         code = pool.submit(daemon.run)
         assert soon(lambda: emulator.log)
-        kill_thread("APScheduler")
+        kill_scheduler()
         assert code.result(PATIENCE_SECONDS) == 1
     assert home.told("scheduler_died")[0].severity == "error"
     assert home.told("daemon_stopped")

@@ -15,7 +15,7 @@ import pytest
 from keepwarm.clock import utc_now
 from keepwarm.model import Action, Decision, Reason
 from keepwarm.scheduler import AT_ONCE, Scheduler
-from tests.daemons import kill_thread, soon
+from tests.daemons import kill_scheduler, soon
 
 PATIENCE_SECONDS = 10
 LEAVE = Decision(Action.LEAVE, None, Reason.STOPPED)
@@ -293,6 +293,6 @@ def test_closing_what_was_never_started_does_nothing(tending):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_scheduler_whose_thread_died_is_not_alive(scheduler):
     assert scheduler.alive
-    kill_thread("APScheduler")
+    kill_scheduler()
     scheduler.wake()
     assert soon(lambda: not scheduler.alive)
