@@ -1,9 +1,10 @@
 """What the reporter adds to a call: CPU of the calling thread, wall time, and CPU of its own thread, beside bare boto3.
 
-It asks a server in another process that answers at once, and a receiver there that takes every batch. Bare and reported
-calls take turns in blocks, so that a noisy machine disturbs both alike; medians are printed.
+It asks a server in another process that answers at once and takes every batch. What the hooks add is measured in pairs
+of a bare and a reported call, with the reporter's thread asleep, so that a noisy machine disturbs both alike. What that
+thread costs is its CPU time; that it shares the interpreter's lock shows in the wall time of calls at full speed.
 
-Run: `python benchmarks/reporter_overhead.py [--calls 200] [--rounds 5]`.
+Run: `python benchmarks/reporter_overhead.py [--calls 400]`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -39,15 +40,6 @@ CONVERSE = json.dumps(
 INVOKE = json.dumps(
     {"content": [{"type": "text", "text": "ok"}], "usage": {"input_tokens": 3, "output_tokens": 1}}
 ).encode()
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Medians of one way of calling, in microseconds a call."""
-
-    cpu: float
-    wall: float
-    background: float
 
 
 def serve(listener: socket.socket) -> None:
@@ -111,55 +103,69 @@ def make_calls(size: int) -> dict[str, Callable[[Any], object]]:
     }
 
 
-def measure(call: Callable[[Any], object], client: Any, calls: int, url: str | None) -> Figures:
-    """One block of calls, and with a url the share of the reporter's thread until all is delivered."""
-    cpus, walls = [], []
+def timed(call: Callable[[Any], object], client: Any) -> tuple[float, float]:
+    """CPU of the calling thread and wall time of one call, in microseconds."""
+    wall, cpu = time.perf_counter(), time.thread_time()  # noqa: TID251 - it measures
+    call(client)
+    cpu = time.thread_time() - cpu
+    return 1e6 * cpu, 1e6 * (time.perf_counter() - wall)  # noqa: TID251
+
+
+def in_pairs(call: Callable[[Any], object], bare: Any, hooked: Any, calls: int) -> tuple[float, float, float, float]:
+    """Medians: bare CPU and wall time, and what the hooks add to each while the reporter's thread sleeps."""
+    plain, added = [], []
+    for number in range(calls):
+        order = (bare, hooked) if number % 2 else (hooked, bare)
+        found = {id(client): timed(call, client) for client in order}
+        (cpu, wall), (hooked_cpu, hooked_wall) = found[id(bare)], found[id(hooked)]
+        plain.append((cpu, wall))
+        added.append((hooked_cpu - cpu, hooked_wall - wall))
+    columns = [*zip(*plain, strict=True), *zip(*added, strict=True)]
+    return tuple(map(statistics.median, columns))  # type: ignore[return-value]
+
+
+def at_full_speed(call: Callable[[Any], object], client: Any, calls: int) -> float:
+    """Wall time a call, in microseconds: the median of calls one after the other, the reporter's thread at work."""
+    return statistics.median(timed(call, client)[1] for _ in range(calls))
+
+
+def background(url: str, calls: int) -> float:
+    """CPU of the reporter's thread a call, in microseconds, for what waits at this moment."""
     process, own = time.process_time(), time.thread_time()
-    for _ in range(calls):
-        wall, cpu = time.perf_counter(), time.thread_time()  # noqa: TID251 - it measures
-        call(client)
-        cpus.append(time.thread_time() - cpu)
-        walls.append(time.perf_counter() - wall)  # noqa: TID251
-    if url:
-        reporter.flush(60, url)
-    background = (time.process_time() - process) - (time.thread_time() - own)
-    return Figures(*(1e6 * each for each in (statistics.median(cpus), statistics.median(walls), background / calls)))
-
-
-def middle(found: list[Figures]) -> Figures:
-    """The medians of several blocks."""
-    return Figures(
-        *(statistics.median(getattr(each, name) for each in found) for name in ("cpu", "wall", "background"))
-    )
+    reporter.flush(60, url)
+    return 1e6 * ((time.process_time() - process) - (time.thread_time() - own)) / calls
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=400)
     options = parser.parse_args()
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = multiprocessing.get_context("fork").Process(target=serve, args=(listener,), daemon=True)
     server.start()
-    bare, reported = make_client(url), make_client(url)
-    reporter.install(reported, url)
+    bare, asleep, awake = make_client(url), make_client(url), make_client(url)
+    quiet = replace(reporter.Limits(), interval_seconds=3600, batch=100_000, raw_bytes=8_000_000_000)
+    reporter.install(asleep, url, token="asleep", limits=quiet)  # noqa: S106 - to tell the two apart
+    reporter.install(awake, url)
     out = sys.stdout.write
-    out("us a call, medians      bare: cpu   wall | reporter adds: cpu (ratio)       wall (ratio) | its thread's cpu\n")
+    out(f"{options.calls} calls each; microseconds a call, medians; calls follow one another as fast as they can\n")
+    out("                      |       bare      | added in the calling thread | reporter's | wall at full speed\n")
+    out(f"{'':22}|    cpu     wall |   cpu (ratio)   wall (ratio)| thread cpu |   bare  reported (ratio)\n")
     for size_name, size in SIZES.items():
         for name, call in make_calls(size).items():
-            blocks: dict[bool, list[Figures]] = {False: [], True: []}
-            for client in (bare, reported):
-                measure(call, client, 10, url)
-            for _ in range(options.rounds):
-                blocks[False].append(measure(call, bare, options.calls, None))
-                blocks[True].append(measure(call, reported, options.calls, url))
-            plain, told = middle(blocks[False]), middle(blocks[True])
+            in_pairs(call, bare, asleep, 10)
+            background(url, 10)
+            cpu, wall, more_cpu, more_wall = in_pairs(call, bare, asleep, options.calls)
+            share = background(url, options.calls)
+            plain = at_full_speed(call, bare, options.calls)
+            told = at_full_speed(call, awake, options.calls)
+            reporter.flush(60, url)
             out(
-                f"{size_name:>6} {name:<14} {plain.cpu:11.0f} {plain.wall:6.0f} | {told.cpu - plain.cpu:18.0f} "
-                f"({told.cpu / plain.cpu:4.2f}) {told.wall - plain.wall:9.0f} ({told.wall / plain.wall:4.2f}) | "
-                f"{told.background - plain.background:10.0f}\n"
+                f"{size_name:>6} {name:<14} | {cpu:6.0f} {wall:8.0f} | {more_cpu:5.0f} ({1 + more_cpu / cpu:4.2f}) "
+                f"{more_wall:7.0f} ({1 + more_wall / wall:4.2f}) | {share:10.0f} | {plain:6.0f} {told:9.0f} "
+                f"({told / plain:4.2f})\n"
             )
     out(f"{reporter.stats(url)}\n")
     server.terminate()

@@ -480,14 +480,12 @@ needs_litellm = pytest.mark.skipif(
 
 
 @needs_litellm
-@pytest.mark.parametrize("route", ["converse", "invoke"])
-def test_litellm_is_reported(route: str, emulator: Emulator, receiver: Receiver, monkeypatch: Any) -> None:
+def test_litellm_is_reported(emulator: Emulator, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it fetches prices from the network
     import litellm  # noqa: PLC0415 - optional
 
     monkeypatch.setattr(litellm, "callbacks", [reporter.litellm_callback(receiver.url)])
     arguments: dict[str, Any] = {
-        "model": f"bedrock/{route}/{CLAUDE}",
         "messages": [
             {"role": "system", "content": [{"type": "text", "text": TEXT, "cache_control": {"type": "ephemeral"}}]},
             {"role": "user", "content": "Sing!"},
@@ -498,14 +496,16 @@ def test_litellm_is_reported(route: str, emulator: Emulator, receiver: Receiver,
         "aws_region_name": REGION,
         "aws_bedrock_runtime_endpoint": emulator.url,
     }
-    litellm.completion(**arguments)
-    assert list(litellm.completion(**arguments, stream=True))
-    text = {"text": TEXT}
-    if route == "converse":
-        sketch = sketch_of(Dialect.CONVERSE, {"system": [text, {"cachePoint": {"type": "default"}}], "messages": []})
-    else:
-        block = {"type": "text", **text, "cache_control": {"type": "ephemeral"}}
-        sketch = sketch_of(Dialect.ANTHROPIC, {"system": [block], "messages": []})
-    receiver.wait(2)
-    for index, touch in enumerate(told(receiver, 2)):
+
+    for route in ("converse", "invoke"):
+        model = f"bedrock/{route}/{CLAUDE}"
+        litellm.completion(**arguments, model=model)
+        assert list(litellm.completion(**arguments, model=model, stream=True))
+    system = [{"text": TEXT}, {"cachePoint": {"type": "default"}}]
+    converse = sketch_of(Dialect.CONVERSE, {"system": system, "messages": []})
+    block = {"type": "text", "text": TEXT, "cache_control": {"type": "ephemeral"}}
+    anthropic = sketch_of(Dialect.ANTHROPIC, {"system": [block], "messages": []})
+    receiver.wait(4)  # LiteLLM calls back from a thread of its own, in its own time
+    found = sorted(told(receiver, 4), key=lambda touch: touch["started_at"])
+    for index, (touch, sketch) in enumerate(zip(found, [converse, converse, anthropic, anthropic], strict=True)):
         check(touch, emulator, sketch, index)
