@@ -172,7 +172,8 @@ def _announce(parts: daemon.Parts, prefix: Prefix, requests: int, *, agreed: boo
     if not sys.stdin.isatty():
         err.print(f"that may cost over ${_ASK_ABOVE_USD}, and nobody is there to ask: add --yes, or send fewer")
         raise typer.Exit(EXIT_INPUT)
-    if not typer.confirm("Send them?", err=True):
+    err.print("Send them? [y/N] ", end="", markup=False)
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         err.print("nothing was sent")
         raise typer.Exit(EXIT_FAILED)
 
