@@ -82,8 +82,9 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
     if outcome is None or outcome.verdict in _TOUCHING:
         opening = entry.intent.reason is Reason.COLD_IN_BUSY_HOURS
         usage = outcome.usage if outcome else None
+        state = _without_the_impossible(state, outcome.completed_at if outcome else entry.intent.started_at)
         touched = PrefixState(
-            touched_at=_touched(state, entry),
+            touched_at=_later(state.touched_at, entry.intent.started_at),
             stop=state.stop if outcome is None else None,  # an orphan proves nothing
             idle_pings=state.idle_pings,
             idle_pings_at=state.idle_pings_at,
@@ -170,11 +171,11 @@ def _later(known: datetime | None, moment: datetime) -> datetime:
     return max(known, moment) if known else moment
 
 
-def _touched(state: PrefixState, entry: Entry) -> datetime:
-    """The later of this touch and those before; but one after its own end was stamped by a clock that was set back."""
-    if entry.outcome and state.touched_at and state.touched_at > entry.outcome.completed_at + _CLOCK_TOLERANCE:
-        return entry.intent.started_at
-    return _later(state.touched_at, entry.intent.started_at)
+def _without_the_impossible(state: PrefixState, ended_at: datetime) -> PrefixState:
+    """The state without touches after the end of a ping: they were stamped by a clock that has been set back."""
+    if state.touched_at is None or state.touched_at <= ended_at + _CLOCK_TOLERANCE:
+        return state
+    return replace(state, touched_at=None, organic_at=None, billed_at=None)
 
 
 def _bill(state: PrefixState, billed: Ttl | None, at: datetime) -> PrefixState:
