@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import islice
@@ -42,7 +42,7 @@ Line = bytes | str | Skip
 class _Waiting:
     """A record whose body was not there yet."""
 
-    record: dict[str, Any]
+    record: dict[str, Any] = field(repr=False)
     since: datetime
 
 

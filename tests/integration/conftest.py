@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 
 @pytest.fixture
@@ -21,3 +25,23 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
     return config
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """URL of a server that answers for CloudWatch and S3."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def cloud(moto: str, aws: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty AWS on this machine, for every boto3 client of the test that is given no endpoint of its own."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    yield moto
+    with urlopen(Request(f"{moto}/moto-api/reset", method="POST"), timeout=10):
+        pass

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import logging
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from keepwarm import dialects, fingerprint
 from keepwarm.dialects import dialect_of
@@ -32,6 +30,7 @@ from tests.integration.traffic_bench import (
     Town,
     Wall,
     folder,
+    make_bucket,
     make_group,
     put_bytes,
     put_events,
@@ -40,34 +39,10 @@ from tests.integration.traffic_bench import (
 from tests.invocation_logs import CLAUDE, REGION, Recorder, anthropic_body, converse_body, make_record
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture(autouse=True)
-def aws(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    boto3.client("s3", region_name=REGION).create_bucket(
-        Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
-    )
+def invocation_logs(cloud: str) -> None:
+    make_bucket()
     make_group()
-    yield
-    _reset(moto)
-
-
-def _reset(moto: str) -> None:
-    from urllib.request import Request, urlopen  # noqa: PLC0415 - only here
-
-    with urlopen(Request(f"{moto}/moto-api/reset", method="POST"), timeout=10):
-        pass
 
 
 @pytest.fixture
@@ -120,7 +95,7 @@ def test_a_restart_reads_on_where_the_last_run_ended(town: Town):
 
 
 def test_a_first_start_hears_of_the_last_hour(town: Town):
-    long_ago, lately = town.wall() - timedelta(minutes=80), town.wall() - timedelta(minutes=50)
+    long_ago, lately = town.wall() - timedelta(minutes=100), town.wall() - timedelta(minutes=50)
     put_events([(long_ago, record(1, long_ago)), (lately, record(2, lately))])
     town.poll(town.follow(LogGroup(GROUP, REGION)))
     assert town.ear.written == ids([2])
@@ -387,7 +362,8 @@ def requests() -> list[tuple[str, dict[str, Any]]]:
 def expected_sketch(operation: str, arguments: dict[str, Any]) -> fingerprint.Sketch:
     converse = operation.startswith("Converse")
     family = Family.NOVA if arguments["modelId"] == NOVA else Family.ANTHROPIC
-    body = {name: value for name, value in arguments.items() if name != "modelId"} if converse else json.loads(arguments["body"])  # fmt: skip
+    wire = {name: value for name, value in arguments.items() if name not in {"modelId", "requestMetadata"}}
+    body = wire if converse else json.loads(arguments["body"])
     dialect = dialect_of(Api.CONVERSE if converse else Api.INVOKE_MODEL, family)
     return fingerprint.cut(fingerprint.sketch(dialects.read(dialect, body)))
 

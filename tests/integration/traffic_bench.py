@@ -98,6 +98,11 @@ def put_events(records: Iterable[tuple[datetime, dict[str, Any] | str]], group: 
         logs.put_log_events(logGroupName=group, logStreamName="model", logEvents=events[first : first + 1_000])
 
 
+def make_bucket() -> None:
+    place = {"LocationConstraint": REGION}
+    boto3.client("s3", region_name=REGION).create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
+
+
 def make_group(group: str = GROUP) -> None:
     logs = boto3.client("logs", region_name=REGION)
     logs.create_log_group(logGroupName=group)

@@ -13,7 +13,15 @@ from keepwarm import dialects, fingerprint
 from keepwarm.dialects import Dialect
 from keepwarm.model import Api, Route, Source, Usage
 from keepwarm.touches import Matcher, ReportedTouch
-from keepwarm.traffic.records import MAX_BODY_BYTES, Skip, Skipped, body_path, parse_record, read_record
+from keepwarm.traffic.records import (
+    MAX_BODY_BYTES,
+    MAX_RECORD_BYTES,
+    Skip,
+    Skipped,
+    body_path,
+    parse_record,
+    read_record,
+)
 from tests.builders import facts_of, make_prefix
 from tests.invocation_logs import CLAUDE, NOON, REGION, anthropic_body, converse_body, make_record, wire_text
 
@@ -255,6 +263,18 @@ def test_a_request_without_a_cache_point_is_kept_apart_with_its_whole_sketch():
 )
 def test_a_line_that_is_no_json_object_is_truncated(line):
     assert parse_record(line) == Skipped(Skip.TRUNCATED)
+
+
+def test_a_line_over_the_limit_is_not_parsed():
+    assert parse_record(b" " * (MAX_RECORD_BYTES + 1)) == Skipped(Skip.TOO_LARGE)
+
+
+def test_a_body_that_is_nested_too_deeply_is_skipped():
+    deep: dict[str, Any] = {}
+    for _ in range(900):
+        deep = {"properties": deep}
+    tools = {"tools": [{"toolSpec": {"name": "t", "inputSchema": {"json": deep}}}]}
+    assert why(body=converse_body(toolConfig=tools)) is Skip.NOT_ITS_DIALECT
 
 
 def test_a_line_is_read_as_text_and_as_bytes():
