@@ -10,23 +10,25 @@ import queue
 import signal
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import FrameType
 
-from keepwarm import __version__, accounting, clock, simulate, telemetry
+from keepwarm import __version__, accounting, clock, ears, simulate, telemetry
 from keepwarm.bedrock import Gateway
 from keepwarm.errors import ConfigError, LedgerError
 from keepwarm.keeper import Keeper, Observer
 from keepwarm.ledger import Holder, Ledger, hold
 from keepwarm.limits import RateLimit
+from keepwarm.listener import Listener
 from keepwarm.model import Answer, Event, Prefix
 from keepwarm.pricing import Catalog
 from keepwarm.registry import Registry, load_catalog, load_registry
 from keepwarm.scheduler import Scheduler
 from keepwarm.settings import Settings, fingerprint_key
+from keepwarm.web import Address
 
 _TICK = timedelta(seconds=1)
 # Wall clock and steady clock drift apart by less than this in one tick, unless somebody set the clock or it slept.
@@ -125,6 +127,8 @@ class Daemon:
     """A running keepwarm: tends every prefix of the registry until it is told to stop.
 
     Attributes:
+        listener: takes in organic requests.
+        address: where the HTTP interface listens while the daemon runs; None when it does not.
         drained: False after a stop that left pings in flight behind; their threads then still run.
     """
 
@@ -134,6 +138,17 @@ class Daemon:
         self._observers = observers
         self._scheduler = Scheduler(parts.keeper.tend, parts.settings.max_concurrent_pings)
         self._orders: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._prefixes = parts.registry.prefixes
+        self.listener = Listener(
+            book=parts.ledger,
+            keeper=parts.keeper,
+            prefixes=self._prefixes,
+            key=fingerprint_key(parts.settings),
+            now=now,
+            wake=self._wake,
+            observers=observers,
+        )
+        self.address: Address | None = None
         self.drained = True
 
     def run(self) -> int:
@@ -142,14 +157,18 @@ class Daemon:
         Returns:
             The exit code: 0 after a stop that was asked for, 1 when the scheduler died.
         """
-        self._tell_start()
-        self._scheduler.start()
-        try:
-            self._reconcile()
-            self._scheduler.every(self.parts.settings.reconcile, self._reconcile)
-            return self._listen()
-        finally:
-            self._drain()
+        parts = self.parts
+        with ears.listening(
+            parts.settings, self.listener, parts.ledger, lambda: self._prefixes, now=self._now, tell=self._observe
+        ) as self.address:
+            self._tell_start()
+            self._scheduler.start()
+            try:
+                self._reconcile()
+                self._scheduler.every(parts.settings.reconcile, self._reconcile)
+                return self._listen()
+            finally:
+                self._drain()
 
     def stop(self, *_: object) -> None:
         """Ask for an orderly stop; also a signal handler."""
@@ -204,6 +223,10 @@ class Daemon:
         for name in (set(self.parts.keeper.names) - self._scheduler.armed) | set(changed):
             self._scheduler.arm(name)
 
+    def _wake(self, names: Collection[str]) -> None:
+        for name in names:
+            self._scheduler.arm(name)
+
     def _rearm_all(self) -> None:
         for name in self.parts.keeper.names:
             self._scheduler.arm(name)
@@ -214,6 +237,8 @@ class Daemon:
         try:
             registry, _ = read_registry(self.parts.settings, self._now())
             keeper.adopt(registry.prefixes)
+            self._prefixes = registry.prefixes
+            self.listener.adopt(registry.prefixes)
         except ConfigError as error:
             self._tell("registry_refused", "error", problems=[str(problem) for problem in error.problems])
             return
@@ -234,8 +259,11 @@ class Daemon:
     # -- telling --------------------------------------------------------------------------------------------------
 
     def _tell(self, name: str, severity: str, **fields: object) -> None:
+        self._observe(Event(name, self._now(), severity, fields))
+
+    def _observe(self, event: Event) -> None:
         for observe in self._observers:
-            observe(Event(name, self._now(), severity, fields))
+            observe(event)
 
     def _tell_start(self) -> None:
         parts = self.parts
@@ -245,6 +273,7 @@ class Daemon:
             version=__version__,
             registry=str(parts.settings.registry),
             prefixes=len(parts.registry.prefixes),
+            listens=str(self.address) if self.address else "nowhere",
             pid=os.getpid(),
         )
         self._tell_warnings(parts.registry)

@@ -11,7 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
@@ -32,6 +32,7 @@ from keepwarm.model import (
     Prefix,
     PrefixState,
     Reason,
+    Touch,
     Ttl,
 )
 
@@ -69,6 +70,9 @@ class Book(Protocol):
     def latest_number(self) -> int:
         """The highest number so far."""
 
+    def recent_touches(self, fingerprints: Collection[str], limit_each: int = 20) -> dict[str, list[Touch]]:
+        """The last organic requests of each fingerprint, oldest first."""
+
     def billed_ttls(self, fingerprints: Collection[str]) -> dict[str, Ttl]:
         """What the last write of each fingerprint was billed as, where it was told."""
 
@@ -81,6 +85,7 @@ class _Kept:
     state: PrefixState
     in_flight: bool = False
     told: tuple[str, Reason] | None = None
+    heard: list[Touch] = field(default_factory=list)  # while a ping was in flight
 
 
 class Keeper:
@@ -179,6 +184,26 @@ class Keeper:
                     self._news.discard(kept.prefix.fingerprint)
                     changed.append(kept.prefix.name)
         return changed
+
+    def hear(self, touches: Iterable[Touch]) -> set[str]:
+        """Take organic requests into account; those of prefixes that are not in care change nothing.
+
+        Returns:
+            Names of the prefixes that were touched, which want to be tended.
+        """
+        by_fingerprint = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
+        touched = set()
+        for touch in touches:
+            kept = by_fingerprint.get(touch.fingerprint)
+            if kept is None:
+                continue
+            with self._idle:
+                if kept.in_flight:  # its state is being worked on; it takes this in when the ping has ended
+                    kept.heard.append(touch)
+                else:
+                    kept.state = planner.absorb_touch(kept.prefix, kept.state, touch)
+            touched.add(kept.prefix.name)
+        return touched
 
     # -- tending --------------------------------------------------------------------------------------------------
 
@@ -324,6 +349,9 @@ class Keeper:
         finally:
             if alone:
                 with self._idle:
+                    for touch in kept.heard:
+                        kept.state = planner.absorb_touch(kept.prefix, kept.state, touch)
+                    kept.heard.clear()
                     kept.in_flight = False
                     self._flying -= 1
                     self._idle.notify_all()
@@ -350,17 +378,20 @@ class Keeper:
                 self._news.add(entry.intent.fingerprint)
 
     def _remember(self, prefixes: Collection[Prefix]) -> dict[str, PrefixState]:
-        """The states of prefixes, by fingerprint, as their entries in the ledger tell them."""
+        """The states of prefixes, by fingerprint, as their entries and touches in the ledger tell them."""
         fingerprints = [prefix.fingerprint for prefix in prefixes]
         limits = [prefix.policy.pings for prefix in prefixes if isinstance(prefix.policy, IdleLimitPolicy)]
         history = self._book.recent(fingerprints, _HISTORY + 2 * max(limits, default=0))
+        touches = self._book.recent_touches(fingerprints, _HISTORY)
         billed = self._book.billed_ttls(fingerprints)
         states = {}
         for prefix in prefixes:
             state = PrefixState(billed_ttl=billed.get(prefix.fingerprint))
-            for entry in history.get(prefix.fingerprint, ()):
+            for entry in history.get(prefix.fingerprint, ()):  # as written: a clock set back does not reorder them
                 outcome = entry.outcome or self._unwritten.get(entry.number)
                 state = planner.absorb(prefix, state, replace(entry, outcome=outcome), 0.5)
+            for touch in touches.get(prefix.fingerprint, ()):
+                state = planner.absorb_touch(prefix, state, touch)
             states[prefix.fingerprint] = state
         return states
 

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from keepwarm.errors import ConfigError, Problem
@@ -71,6 +71,13 @@ class Settings(BaseSettings):
     reconcile_seconds: Annotated[float, Field(gt=0)] = Field(
         30, description="How often every prefix is looked at anew, whatever its timer says."
     )
+    listen: str = Field(
+        "127.0.0.1:8378",
+        description="Where the HTTP interface listens, as `host:port`; `off` for nowhere. Other addresses than "
+        "loopback need a token.",
+    )
+    token: SecretStr | None = Field(None, description="What clients of the HTTP interface send as bearer token.")
+    token_file: Path | None = Field(None, description="A file that holds the token instead.")
     traffic_log_group: str = Field(
         "",
         description="A CloudWatch log group that Bedrock's model invocation logging writes to; followed for organic "
@@ -91,6 +98,23 @@ class Settings(BaseSettings):
     def ledger(self) -> str:
         """URL of the ledger, with the default filled in."""
         return self.ledger_url or f"sqlite:///{self.state_dir / 'ledger.sqlite'}"
+
+    def read_token(self) -> str | None:
+        """The token of the HTTP interface, None when there is none.
+
+        Raises:
+            ConfigError: its file cannot be read or is empty.
+        """
+        if self.token_file is None:
+            return self.token.get_secret_value() if self.token else None
+        try:
+            token = self.token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"cannot be read: {getattr(error, 'strerror', 'not UTF-8')}"
+            raise ConfigError([Problem(str(self.token_file), 0, "", message)]) from None
+        if not token:
+            raise ConfigError([Problem(str(self.token_file), 0, "", "is empty; it must hold the token")])
+        return token
 
     @property
     def drain(self) -> timedelta:

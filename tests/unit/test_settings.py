@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from keepwarm.errors import ConfigError
 from keepwarm.settings import Settings, fingerprint_key, load_settings
@@ -46,6 +47,9 @@ EXAMPLES = {
     "read_timeout_seconds": ("30.5", 30.5),
     "drain_seconds": ("0", 0),
     "reconcile_seconds": ("5", 5),
+    "listen": ("0.0.0.0:8378", "0.0.0.0:8378"),
+    "token": ("s3cret", SecretStr("s3cret")),
+    "token_file": ("/run/credentials/token", Path("/run/credentials/token")),
     "traffic_log_group": ("/aws/bedrock/invocations", "/aws/bedrock/invocations"),
     "traffic_s3": ("s3://team-logs/bedrock", "s3://team-logs/bedrock"),
     "traffic_region": ("eu-central-1", "eu-central-1"),

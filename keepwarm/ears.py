@@ -1,0 +1,102 @@
+"""Everything that the daemon hears with, opened and closed together: the HTTP interface and the followers of AWS.
+
+It judges nothing that it hears: a `Listener` does.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+
+from keepwarm.errors import ConfigError, Problem
+from keepwarm.ledger import Ledger
+from keepwarm.listener import Listener
+from keepwarm.model import Event, Prefix
+from keepwarm.settings import PREFIX, Settings
+from keepwarm.traffic import Follower, Places, followers
+from keepwarm.web import Address, Server, make_app, parse_address
+
+_LISTEN = f"{PREFIX}LISTEN"
+_STOP_SECONDS = 5.0
+
+Tell = Callable[[Event], None]
+
+
+@contextmanager
+def listening(
+    settings: Settings,
+    listener: Listener,
+    ledger: Ledger,
+    prefixes: Callable[[], Iterable[Prefix]],
+    *,
+    now: Callable[[], datetime],
+    tell: Tell,
+) -> Iterator[Address | None]:
+    """Hear of organic requests until the block ends.
+
+    Args:
+        prefixes: those of the registry as it is now.
+        tell: called with what happens to the sources.
+
+    Yields:
+        Where the HTTP interface listens; None when it does not.
+
+    Raises:
+        ConfigError: the address is none, cannot be bound although it was asked for, or wants a token that is missing.
+    """
+    places = Places(settings.traffic_log_group, settings.traffic_s3, settings.traffic_region, settings.traffic_poll)
+    with ExitStack() as stack:
+        address = _serve(stack, settings, listener, now, tell)
+        stack.enter_context(_following(followers(places, ledger, prefixes, now=now, tell=tell), listener))
+        yield address
+
+
+def _serve(
+    stack: ExitStack, settings: Settings, listener: Listener, now: Callable[[], datetime], tell: Tell
+) -> Address | None:
+    if settings.listen == "off":
+        return None
+    address = parse_address(settings.listen, _LISTEN)
+    token = settings.read_token()
+    if not address.loopback and token is None:
+        raise _problem(
+            f"{settings.listen} can be reached from other machines, so it needs a token",
+            f"set {PREFIX}TOKEN_FILE to a file that holds one, such as {secrets.token_urlsafe(24)}",
+        )
+    hosts = frozenset({"127.0.0.1", "localhost", "::1"}) if address.loopback else frozenset[str]()
+    try:
+        server = Server(make_app(listener.hear_batch, token, hosts), address)
+    except OSError as error:
+        trouble = f"cannot listen on {address}: {error.strerror}"
+        if "listen" in settings.model_fields_set:
+            raise _problem(trouble, "choose a free port, or off") from None
+        # Nobody asked for this port: another keepwarm of this machine has it, and pinging matters more than hearing.
+        fields: dict[str, object] = {"error": trouble, "hint": f"set {_LISTEN} to a free port, or to off"}
+        tell(Event("web_not_listening", now(), "warning", fields))
+        return None
+    stack.enter_context(server)
+    return server.address
+
+
+@contextmanager
+def _following(found: list[Follower], listener: Listener) -> Iterator[None]:
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=follower.run, args=(stop, listener.hear), name=follower.name, daemon=True)
+        for follower in found
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(_STOP_SECONDS)
+
+
+def _problem(message: str, hint: str) -> ConfigError:
+    return ConfigError([Problem("environment", 0, _LISTEN, message)], hint=hint)

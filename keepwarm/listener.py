@@ -1,0 +1,135 @@
+"""Takes in what others tell of organic requests: judges each, finds its prefix, writes it down, moves its expiry.
+
+It opens no port and follows no log; `web` and `traffic` hand it what they hear. It never pings.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from keepwarm.keeper import Keeper, Observer
+from keepwarm.model import Event, Prefix, Source, Touch
+from keepwarm.touches import Matcher, Refused, ReportedTouch, parse
+
+# The same difference of the same prefix is told again after this long.
+_DRIFT_AGAIN = timedelta(hours=24)
+
+
+class TouchBook(Protocol):
+    """What keeps touches: `ledger.Ledger`."""
+
+    def add_touches(self, told: Collection[Touch]) -> set[str]:
+        """Write those whose request id is new; returns these ids."""
+
+
+class Listener:
+    """Hears of organic requests; safe to use from many threads.
+
+    Args:
+        key: the installation's fingerprint key.
+        wake: called with the names of prefixes that want to be tended at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        book: TouchBook,
+        keeper: Keeper,
+        prefixes: Iterable[Prefix],
+        key: bytes,
+        now: Callable[[], datetime],
+        wake: Callable[[Collection[str]], None],
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._book = book
+        self._keeper = keeper
+        self._key = key
+        self._now = now
+        self._wake = wake
+        self._observers = observers
+        self._matcher = Matcher(prefixes, key)
+        self._drifts: dict[tuple[str, str], datetime] = {}
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def adopt(self, prefixes: Iterable[Prefix]) -> None:
+        """Know these prefixes from now on."""
+        self._matcher = Matcher(prefixes, self._key)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of the touches so far: `accepted`, `duplicate`, `unknown`, `drifted`, and refusals by reason."""
+        with self._lock:
+            return dict(self._counts)
+
+    def hear_batch(self, batch: Sequence[Any]) -> dict[str, Any]:
+        """Take in touches as they come over HTTP.
+
+        Args:
+            batch: parsed JSON; each is judged on its own.
+
+        Returns:
+            The receipt: how many were accepted, known already, or of no prefix; and each refusal with its index.
+
+        Raises:
+            LedgerError: they cannot be written; none is taken in, and the batch may be sent again.
+        """
+        now = self._now()
+        judged = [parse(raw, now, Source.HTTP) for raw in batch]
+        refused = [(index, found) for index, found in enumerate(judged) if isinstance(found, Refused)]
+        receipt: dict[str, Any] = self.hear([found for found in judged if isinstance(found, ReportedTouch)])
+        with self._lock:
+            self._counts.update(found.reason.value for _, found in refused)
+        receipt["refused"] = [
+            {"index": index, "request_id": found.request_id, "reason": found.reason.value, "message": found.message}
+            for index, found in refused
+        ]
+        return receipt
+
+    def hear(self, reported: Sequence[ReportedTouch]) -> dict[str, int]:
+        """Take in touches that are judged already; a request id counts once, whoever tells it first.
+
+        Raises:
+            LedgerError: they cannot be written; none is taken in.
+        """
+        matched = [touch for one in reported for touch in self._matcher.match(one)]
+        new = self._book.add_touches(matched) if matched else set()
+        fresh = [touch for touch in matched if touch.request_id in new]
+        touched = self._keeper.hear(fresh)
+        if touched:
+            self._wake(touched)
+        self._tell_drifts(fresh)
+        counts = {
+            "accepted": len(new),
+            "duplicate": len(reported) - len(new),
+            "unknown": len({touch.request_id for touch in fresh if not touch.matched}),
+        }
+        with self._lock:
+            self._counts.update(counts)
+        return counts
+
+    def _tell_drifts(self, touches: Iterable[Touch]) -> None:
+        now = self._now()
+        for touch in touches:
+            if not touch.drift:
+                continue
+            seen = (touch.prefix, touch.drift)
+            with self._lock:
+                self._counts["drifted"] += 1
+                told = self._drifts.get(seen)
+                if told and now - told < _DRIFT_AGAIN:
+                    continue
+                self._drifts[seen] = now
+            fields: dict[str, object] = {
+                "prefix": touch.prefix,
+                "differs": touch.drift,
+                "request_id": touch.request_id,
+                "source": touch.source.value,
+                "hint": "production sends something else than what is registered; register the new request",
+            }
+            for observe in self._observers:
+                observe(Event("prefix_drifted", now, "warning", fields))
