@@ -1,30 +1,35 @@
 """What the pings of a stretch of time cost and what they saved, from ledger entries to a report.
 
-It reads no ledger and no registry, knows no clock and rounds no money. Without a traffic signal nobody can say how
-many organic requests found the entry that a ping kept alive, so savings are bounds: at least none, at most one avoided
-write per hit ping. The shape of the JSON is a promise to the programs that read `keepwarm report --format json`.
+It reads no ledger and no registry, knows no clock and rounds no money. Where touches were told, `counterfactual` says
+what was saved. Without a traffic signal nobody can say how many organic requests found the entry that a ping kept
+alive, so savings are bounds: at least none, at most one avoided write per hit ping. The shape of the JSON is a promise
+to the programs that read `keepwarm report --format json`.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from decimal import Decimal
 from fractions import Fraction
 from math import ceil
 from typing import NamedTuple
 
-from keepwarm.model import Entry, Outcome, Span, Usage, Verdict
+from keepwarm import counterfactual
+from keepwarm.counterfactual import EXACT, Gathering, Terms, Traffic
+from keepwarm.model import Entry, Outcome, Span, Touch, Usage, Verdict
 
 NO_TRAFFIC_SIGNAL = "no traffic signal: low 0, high one avoided write per hit ping"
+TRAFFIC = (
+    "traffic: low requests whose usage proves an avoided write, high also those without usage after a ping in time"
+)
+PARTLY_TRAFFIC = f"for some prefixes {TRAFFIC}; for the others {NO_TRAFFIC_SIGNAL}"
 
 _ZERO = Decimal(0)
 _TOUCHING = frozenset({Verdict.HIT, Verdict.PARTIAL, Verdict.REWRITE})
 _COLD = frozenset({Verdict.REWRITE, Verdict.UNCACHED})
-# Far more digits than any sum of prices needs; should one ever need more, it fails rather than round.
-_EXACT = Context(prec=10_000, traps=[Inexact, InvalidOperation, Overflow, DivisionByZero])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Account:
             when it is not known, and in the total.
         capacity_freed_tokens: for provisioned throughput, input tokens that organic requests did not have to process;
             None for prefixes that are paid by the token.
+        traffic: what organic requests told; None when none was told of.
     """
 
     name: str
@@ -83,6 +89,7 @@ class Account:
     tokens: Tokens
     break_even_requests_per_day: int | None
     capacity_freed_tokens: tuple[int, int] | None
+    traffic: Traffic | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,7 @@ class Background:
         provisioned: whether the model runs on provisioned throughput.
         daily_refresh_cost_usd: what the pings of one busy day are expected to cost.
         avoided_write_usd: what one organic request saves that finds the entry warm.
+        terms: what touches are weighed with; None leaves them out.
     """
 
     busy: Sequence[Span] | None = None
@@ -118,10 +126,15 @@ class Background:
     provisioned: bool = False
     daily_refresh_cost_usd: Decimal | None = None
     avoided_write_usd: Decimal | None = None
+    terms: Terms | None = None
 
 
 def make_report(
-    entries: Iterable[Entry], since: datetime, until: datetime, backgrounds: Mapping[str, Background] | None = None
+    entries: Iterable[Entry],
+    since: datetime,
+    until: datetime,
+    backgrounds: Mapping[str, Background] | None = None,
+    touches: Iterable[Touch] = (),
 ) -> Report:
     """Sum up ledger entries in one pass.
 
@@ -132,16 +145,22 @@ def make_report(
         until: its end, exclusive.
         backgrounds: by name of prefix. Prefixes without one are reported from the ledger alone, and those without
             entries with zeros.
+        touches: in any order; give those from a lifetime before `since` on, too.
     """
     known = backgrounds or {}
+    gathering = Gathering(touches)
     prefixes = {name: _Prefix(background) for name, background in known.items()}
     for entry in entries:
         prefix = prefixes.get(entry.intent.prefix)
         if prefix is None:
             prefix = prefixes[entry.intent.prefix] = _Prefix(None)
         prefix.warm(entry)
+        gathering.add(entry)
         if since <= entry.intent.started_at < until:
             prefix.sums.add(entry)
+    terms = {name: background.terms for name, background in known.items() if background.terms}
+    for name, traffic in gathering.figures(terms, since, until).items():
+        prefixes[name].traffic = traffic
     seen = {name: prefix for name, prefix in sorted(prefixes.items()) if name in known or prefix.sums.entries}
     return Report(
         since=since,
@@ -206,8 +225,8 @@ class _Sums:
 
     def add_money(self, cost_usd: Decimal, avoidable_usd: Decimal) -> None:
         """Add exactly."""
-        self.cost_usd = _EXACT.add(self.cost_usd, cost_usd)
-        self.avoidable_usd = _EXACT.add(self.avoidable_usd, avoidable_usd)
+        self.cost_usd = EXACT.add(self.cost_usd, cost_usd)
+        self.avoidable_usd = EXACT.add(self.avoidable_usd, avoidable_usd)
 
     def add_outcome(self, outcome: Outcome, *, provisioned: bool) -> None:
         """Add tokens and latency of one ping."""
@@ -233,6 +252,15 @@ class _Sums:
         self.cold_ms.extend(other.cold_ms)
 
 
+class _Saved(NamedTuple):
+    """Bounds of what organic requests saved, in money and in tokens of provisioned capacity."""
+
+    low_usd: Decimal
+    high_usd: Decimal
+    low_tokens: int
+    high_tokens: int
+
+
 @dataclass(slots=True)
 class _Prefix:
     """One prefix while the entries go by."""
@@ -240,6 +268,17 @@ class _Prefix:
     background: Background | None
     sums: _Sums = field(default_factory=_Sums)
     touched: list[Span] = field(default_factory=list)
+    traffic: Traffic | None = None
+
+    @property
+    def saved(self) -> _Saved:
+        """What organic requests saved: as touches tell, or else as the pings allow."""
+        sums, traffic = self.sums, self.traffic
+        if traffic is None:
+            return _Saved(_ZERO, sums.avoidable_usd, 0, sums.freed_tokens)
+        if self.provisioned:
+            return _Saved(_ZERO, _ZERO, traffic.avoided_low_tokens, traffic.avoided_high_tokens)
+        return _Saved(traffic.avoided_low_usd, traffic.avoided_high_usd, 0, sums.freed_tokens)
 
     @property
     def provisioned(self) -> bool:
@@ -271,54 +310,82 @@ class _Prefix:
 
 def _account(name: str, prefix: _Prefix) -> Account:
     background = prefix.background or Background()
-    return _make_account(
+    account = _make_account(
         name,
         prefix.sums,
+        prefix.saved,
+        basis=TRAFFIC if prefix.traffic else NO_TRAFFIC_SIGNAL,
+        traffic=prefix.traffic,
         # A prefix that moved to provisioned throughput keeps what its earlier pings cost.
         priced=not prefix.provisioned or prefix.sums.paid_entries > 0,
         provisioned=prefix.provisioned or prefix.sums.provisioned,
         busy_and_warm=prefix.busy_and_warm(),
-        break_even=None
-        if prefix.provisioned
-        else break_even_requests_per_day(background.daily_refresh_cost_usd, background.avoided_write_usd),
     )
+    if prefix.provisioned:
+        return account
+    pays = break_even_requests_per_day(background.daily_refresh_cost_usd, background.avoided_write_usd)
+    return replace(account, break_even_requests_per_day=pays)
 
 
 def _total(prefixes: Sequence[_Prefix]) -> Account:
-    sums = _Sums()
+    sums, saved = _Sums(), _Saved(_ZERO, _ZERO, 0, 0)
     busy, warm = timedelta(0), timedelta(0)
     for prefix in prefixes:
         sums.merge(prefix.sums)
+        saved = _add_saved(saved, prefix.saved)
         more_busy, more_warm = prefix.busy_and_warm()
         busy, warm = busy + more_busy, warm + more_warm
     provisioned = sums.provisioned or any(prefix.provisioned for prefix in prefixes)
-    return _make_account("", sums, priced=True, provisioned=provisioned, busy_and_warm=(busy, warm), break_even=None)
+    told = [prefix.traffic for prefix in prefixes if prefix.traffic]
+    partly = TRAFFIC if len(told) == len(prefixes) else PARTLY_TRAFFIC
+    return _make_account(
+        "",
+        sums,
+        saved,
+        basis=partly if told else NO_TRAFFIC_SIGNAL,
+        traffic=counterfactual.total(told) if told else None,
+        priced=True,
+        provisioned=provisioned,
+        busy_and_warm=(busy, warm),
+    )
 
 
 def _make_account(
     name: str,
     sums: _Sums,
+    saved: _Saved,
     *,
+    basis: str,
+    traffic: Traffic | None,
     priced: bool,
     provisioned: bool,
     busy_and_warm: tuple[timedelta, timedelta],
-    break_even: int | None,
 ) -> Account:
     busy, warm = busy_and_warm
-    net = Bounds(_EXACT.subtract(_ZERO, sums.cost_usd), _EXACT.subtract(sums.avoidable_usd, sums.cost_usd))
+    net = Bounds(EXACT.subtract(saved.low_usd, sums.cost_usd), EXACT.subtract(saved.high_usd, sums.cost_usd))
     return Account(
         name=name,
         pings=sums.pings,
         refresh_cost_usd=sums.cost_usd if priced else None,
-        avoided_write_usd=Bounds(_ZERO, sums.avoidable_usd) if priced else None,
-        basis=NO_TRAFFIC_SIGNAL,
+        avoided_write_usd=Bounds(saved.low_usd, saved.high_usd) if priced else None,
+        basis=basis,
         net_usd=net if priced else None,
         warm_share_of_busy_time=warm / busy if busy else None,
         latency_warm_ms=_percentiles(sums.warm_ms),
         latency_cold_ms=_percentiles(sums.cold_ms),
         tokens=sums.tokens,
-        break_even_requests_per_day=break_even,
-        capacity_freed_tokens=(0, sums.freed_tokens) if provisioned else None,
+        break_even_requests_per_day=None,
+        capacity_freed_tokens=(saved.low_tokens, saved.high_tokens) if provisioned else None,
+        traffic=traffic,
+    )
+
+
+def _add_saved(one: _Saved, other: _Saved) -> _Saved:
+    return _Saved(
+        low_usd=EXACT.add(one.low_usd, other.low_usd),
+        high_usd=EXACT.add(one.high_usd, other.high_usd),
+        low_tokens=one.low_tokens + other.low_tokens,
+        high_tokens=one.high_tokens + other.high_tokens,
     )
 
 
@@ -374,6 +441,7 @@ def _overlap(left: Sequence[Span], right: Sequence[Span]) -> timedelta:
 
 def _account_json(account: Account) -> dict[str, object]:
     freed, share = account.capacity_freed_tokens, account.warm_share_of_busy_time
+    priced = account.refresh_cost_usd is not None
     return {
         "pings": {verdict.value: account.pings[verdict] for verdict in Verdict},
         "refresh_cost_usd": _money(account.refresh_cost_usd),
@@ -392,6 +460,7 @@ def _account_json(account: Account) -> dict[str, object]:
         },
         "break_even_requests_per_day": account.break_even_requests_per_day,
         "capacity_freed_tokens": None if freed is None else {"low": freed[0], "high": freed[1]},
+        "traffic": counterfactual.to_json(account.traffic, lambda amount: _money(amount if priced else None)),
     }
 
 
@@ -402,7 +471,7 @@ def _bounds(bounds: Bounds | None, more: dict[str, str]) -> dict[str, object] | 
 def _money(amount: Decimal | None) -> str | None:
     if amount is None:
         return None
-    return format(_EXACT.normalize(amount), "f") if amount else "0"
+    return format(EXACT.normalize(amount), "f") if amount else "0"
 
 
 def _moment(moment: datetime) -> str:

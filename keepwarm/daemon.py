@@ -23,7 +23,7 @@ from keepwarm.keeper import Keeper, Observer
 from keepwarm.ledger import Holder, Ledger, hold
 from keepwarm.limits import RateLimit
 from keepwarm.listener import Listener
-from keepwarm.model import Answer, Event, Prefix
+from keepwarm.model import Answer, Event, Prefix, Ttl
 from keepwarm.pricing import Catalog
 from keepwarm.registry import Registry, load_catalog, load_registry
 from keepwarm.scheduler import Scheduler
@@ -114,13 +114,17 @@ class _Overheard:
 
 def make_report(parts: Parts, since: datetime, until: datetime) -> accounting.Report:
     """What the ledger says of [since, until), with what the registry knows of its prefixes."""
-    longest = max((prefix.lifetime for prefix in parts.registry.prefixes), default=timedelta(hours=1))
+    prefixes = parts.registry.prefixes
+    # What is billed as 1h lives longer than a 5m prefix says.
+    lives = [prefix.lifetime * (Ttl.ONE_HOUR.duration / prefix.ttl.duration) for prefix in prefixes]
+    longest = max(lives, default=timedelta(hours=1))
     entries = parts.ledger.entries(since - longest, until)
+    touches = parts.ledger.touches(since - longest, until)
     backgrounds = {
         prefix.name: simulate.background_of(prefix, parts.keeper.state(prefix.name), since, until)
-        for prefix in parts.registry.prefixes
+        for prefix in prefixes
     }
-    return accounting.make_report(entries, since, until, backgrounds)
+    return accounting.make_report(entries, since, until, backgrounds, touches)
 
 
 class Daemon:

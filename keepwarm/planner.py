@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from keepwarm import busyhours, policies
+from keepwarm import busyhours, policies, pricing
 from keepwarm.model import (
     Action,
     Decision,
@@ -23,7 +23,6 @@ from keepwarm.model import (
     Stop,
     Touch,
     Ttl,
-    Usage,
     Verdict,
 )
 
@@ -121,7 +120,8 @@ def absorb_touch(prefix: Prefix, state: PrefixState, touch: Touch) -> PrefixStat
         touched_at=_later(state.touched_at, touch.started_at),
         organic_at=_later(state.organic_at, touch.started_at),
     )
-    return _bill(touched, _organic_ttl(touch.usage), touch.started_at)
+    billed = pricing.whole_write_ttl(touch.usage) if touch.usage else None
+    return _bill(touched, billed, touch.started_at)
 
 
 def hold_back(prefix: Prefix, state: PrefixState, failed_at: datetime, code: str, jitter: float) -> PrefixState:
@@ -198,17 +198,6 @@ def _take_back_idle(state: PrefixState, at: datetime) -> PrefixState:
         return replace(state, idle_pings=0, idle_pings_at=())
     later = tuple(ping for ping in state.idle_pings_at if ping > at)
     return state if later == state.idle_pings_at else replace(state, idle_pings=len(later), idle_pings_at=later)
-
-
-def _organic_ttl(usage: Usage | None) -> Ttl | None:
-    """The ttl that an organic write was billed at; None when it does not tell.
-
-    An application may have cache points behind ours, with a shorter ttl: only a write of everything at one ttl speaks
-    of our part.
-    """
-    if usage is None or usage.cache_write_1h_tokens is None or usage.verdict is not Verdict.REWRITE:
-        return None
-    return {0: Ttl.FIVE_MINUTES, usage.cache_write_tokens: Ttl.ONE_HOUR}.get(usage.cache_write_1h_tokens)
 
 
 def _without_the_future(prefix: Prefix, state: PrefixState, now: datetime) -> PrefixState:

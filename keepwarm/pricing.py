@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from keepwarm.model import Family, ModelFacts, Prices, Rates, Ttl, Usage
+from keepwarm.model import Family, ModelFacts, Prices, Rates, Ttl, Usage, Verdict
 
 GEOGRAPHIES = ("us-gov", "us", "eu", "apac", "jp", "au", "ca", "in", "global")
 
@@ -171,6 +171,17 @@ def billed_ttl(usage: Usage) -> Ttl | None:
     if not usage.cache_write_tokens or usage.cache_write_1h_tokens is None:
         return None
     return Ttl.ONE_HOUR if usage.cache_write_1h_tokens >= usage.cache_write_tokens else Ttl.FIVE_MINUTES
+
+
+def whole_write_ttl(usage: Usage) -> Ttl | None:
+    """The ttl at which an organic request wrote our part of its prompt; None when its usage does not tell.
+
+    An application may have cache points behind ours, with a shorter ttl: only a write of everything at one ttl speaks
+    of our part.
+    """
+    if usage.cache_write_1h_tokens is None or usage.verdict is not Verdict.REWRITE:
+        return None
+    return {0: Ttl.FIVE_MINUTES, usage.cache_write_tokens: Ttl.ONE_HOUR}.get(usage.cache_write_1h_tokens)
 
 
 def _parse_model(base_id: str, row: Any, data: Mapping[str, Any]) -> dict[str, ModelFacts]:

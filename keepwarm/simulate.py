@@ -13,6 +13,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from keepwarm import accounting, busyhours, planner, pricing
+from keepwarm.counterfactual import Terms
 from keepwarm.model import Action, Decision, Entry, Intent, Outcome, Prefix, PrefixState, Reason, Usage, Verdict
 
 
@@ -120,6 +121,14 @@ def background_of(prefix: Prefix, state: PrefixState, since: datetime, until: da
         provisioned=prefix.provisioned,
         daily_refresh_cost_usd=_busy_day_cost(prefix, state, until),
         avoided_write_usd=pricing.avoided_write_usd(prefix.facts.prices, tokens, state.billed_ttl or prefix.ttl),
+        terms=Terms(
+            prices=None if prefix.provisioned else prefix.facts.prices,
+            ttl=prefix.ttl,
+            lifetime=lambda billed: planner.lifetime_of(prefix, PrefixState(billed_ttl=billed)),
+            billed_ttl=state.billed_ttl,
+            measured_tokens=state.cached_tokens,
+            estimated_tokens=prefix.estimated_tokens,
+        ),
     )
 
 

@@ -23,6 +23,12 @@ UNTIL = datetime(2026, 11, 23, 18, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NO_PINGS = {"hit": 0, "partial": 0, "rewrite": 0, "uncached": 0, "error": 0, "unknown": 0}
 
+NO_TRAFFIC = {
+    "organic_requests": None, "warm": None, "cold": None, "uncached": None, "unknown": None,
+    "would_have_been_cold": None, "misses": None, "wasted_pings": None, "wasted_usd": None, "regret_usd": None,
+    "avoided_writes": {"low": None, "high": None}, "waiting_saved_seconds": {"low": None, "high": None},
+}  # fmt: skip
+
 USAGES = {
     Verdict.HIT: Usage(3, 1, 5000, 0),
     Verdict.PARTIAL: Usage(3, 1, 2000, 3000),
@@ -237,6 +243,7 @@ def test_json_has_the_promised_shape_and_order():
         "tokens": {"read": 5000, "written": 0, "input": 3, "output": 1},
         "break_even_requests_per_day": 3,
         "capacity_freed_tokens": None,
+        "traffic": NO_TRAFFIC,
     }
     expected = {
         "since": "2026-11-23T08:00:00Z",
