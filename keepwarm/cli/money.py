@@ -114,7 +114,7 @@ def report(
     """
     with told():
         until = clock.utc_now()
-        start = _since(since, until)
+        start = moment_since(since, until)
         with daemon.opened(settings()) as parts, err.status("adding up"):
             found = daemon.make_report(parts, start, until)
     if output is ReportFormat.JSON:
@@ -334,7 +334,8 @@ def _ms(value: int | None) -> str:
 # -- moments ------------------------------------------------------------------------------------------------------
 
 
-def _since(text: str, now: datetime) -> datetime:
+def moment_since(text: str, now: datetime) -> datetime:
+    """The moment that `--since` means: so long ago, or ISO 8601."""
     found = _AGO.match(text.strip())
     try:
         start = now - int(found[1]) * _UNITS[found[2]] if found else _moment(text, "--since")

@@ -107,7 +107,7 @@ class _Registry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
+class Cut:
     """A checked request on its way into the registry.
 
     Attributes:
@@ -144,7 +144,7 @@ def import_request(
         found = recognise(data, wanted.api, facts.family)
     except NotRecognised as error:
         raise ConfigError([Problem(source, 0, "", str(error))]) from None
-    cut = _cut(source, found, model_id, facts, key)
+    cut = cut_request(source, found, model_id, facts, key)
     name = wanted.name or _name_of(source, found, facts, cut.digest)
     entry = {
         "name": name,
@@ -179,7 +179,12 @@ def import_request(
 # -- the request --------------------------------------------------------------------------------------------------
 
 
-def _cut(source: str, found: Recognised, model_id: str, facts: ModelFacts, key: bytes) -> _Cut:
+def cut_request(source: str, found: Recognised, model_id: str, facts: ModelFacts, key: bytes) -> Cut:
+    """A checked request cut behind its last cache point.
+
+    Raises:
+        ConfigError: it has no cache point, does not fit its model, or its ping would warm another entry.
+    """
     dialect = dialect_of(found.api, facts.family)
     request = build_request(source, dict(found.data), found.api, dialect, model_id)
     if not request.reading.cache_points:
@@ -196,7 +201,7 @@ def _cut(source: str, found: Recognised, model_id: str, facts: ModelFacts, key: 
     whole = body if found.api is Api.CONVERSE or not request.arguments else {**request.arguments, "body": body}
     blocks = request.reading.blocks
     left_out = len(blocks) - 1 - blocks.index(request.reading.cache_points[-1])
-    return _Cut(request, ping.digest, _to_json(whole), left_out)
+    return Cut(request, ping.digest, _to_json(whole), left_out)
 
 
 def _to_json(value: Any) -> bytes:
@@ -251,7 +256,7 @@ def _read(path: Path, key: bytes, load: Callable[[Path], Registry]) -> _Registry
     return _Registry(path, path.read_bytes().decode(), document, key, load)
 
 
-def _add(registry: _Registry, entry: dict[str, str], cut: _Cut, *, force: bool) -> tuple[Prefix, Path]:
+def _add(registry: _Registry, entry: dict[str, str], cut: Cut, *, force: bool) -> tuple[Prefix, Path]:
     """Append a new entry, and write its request file."""
     request = registry.path.parent / entry["request"]
     if request.exists() and not force:
@@ -275,7 +280,7 @@ def _add(registry: _Registry, entry: dict[str, str], cut: _Cut, *, force: bool) 
     return prefix, request
 
 
-def _renew(registry: _Registry, index: int, entry: dict[str, str], cut: _Cut) -> tuple[Prefix, Path]:
+def _renew(registry: _Registry, index: int, entry: dict[str, str], cut: Cut) -> tuple[Prefix, Path]:
     """Replace the request file of an entry; the entry stays as somebody has written it."""
     old = {**registry.defaults, **registry.entries[index]}
     differing = [name for name in ("model_id", "region", "api") if old.get(name) != entry[name]]
@@ -299,7 +304,7 @@ def _renew(registry: _Registry, index: int, entry: dict[str, str], cut: _Cut) ->
     return prefix, request
 
 
-def _prove(registry: _Registry, trial: Draft, draft: Draft, name: str, cut: _Cut) -> Prefix:
+def _prove(registry: _Registry, trial: Draft, draft: Draft, name: str, cut: Cut) -> Prefix:
     """Read the trial registry as the daemon would, and see that its ping warms what the production request reads."""
     named = {str(trial.path): str(registry.path), str(draft.path): str(draft.target)}
     try:

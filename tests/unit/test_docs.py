@@ -49,10 +49,10 @@ def test_every_command_is_in_the_reference_and_no_other():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_and_option_on_a_page_exists(page):
     for name, rest in re.findall(
-        r"keepwarm (run|check|plan|ping|report|track|import|doctor|emulate|demo)\b([^`\n#]*)", page.read_text()
+        r"keepwarm (run|check|plan|ping|report|track|import|doctor|discover|emulate|demo)\b([^`\n#]*)", page.read_text()
     ):
         known = {option for parameter in COMMANDS[name].params for option in parameter.opts} | {"--help"}
-        for option in re.findall(r"(?<!\S)\[?(--?[a-z][a-z-]*)", rest):
+        for option in re.findall(r"(?<!\S)\[?(--?[a-z][a-z0-9-]*)", rest):
             assert option in known, f"{page.name}: keepwarm {name} {option}"
 
 
