@@ -1,4 +1,4 @@
-"""The only room that knows boto3: sends one ping and says in keepwarm's words what came back.
+"""The only room that sends to Bedrock: one ping at a time, and it says in keepwarm's words what came back.
 
 It never retries (a re-send that the ledger does not know of would be billed all the same), never logs, and keeps no
 prompt text: also what Bedrock's error messages quote of a prompt is cut out here.

@@ -48,9 +48,10 @@ def listening(
         ConfigError: the address is none, cannot be bound although it was asked for, or wants a token that is missing.
     """
     places = Places(settings.traffic_log_group, settings.traffic_s3, settings.traffic_region, settings.traffic_poll)
+    found = followers(places, ledger, prefixes, now=now, tell=tell)
     with ExitStack() as stack:
         address = _serve(stack, settings, listener, now, tell)
-        stack.enter_context(_following(followers(places, ledger, prefixes, now=now, tell=tell), listener))
+        stack.enter_context(_following(found, listener, now, tell))
         yield address
 
 
@@ -82,12 +83,23 @@ def _serve(
 
 
 @contextmanager
-def _following(found: list[Follower], listener: Listener) -> Iterator[None]:
+def _following(found: list[Follower], listener: Listener, now: Callable[[], datetime], tell: Tell) -> Iterator[None]:
     stop = threading.Event()
-    threads = [
-        threading.Thread(target=follower.run, args=(stop, listener.hear), name=follower.name, daemon=True)
-        for follower in found
-    ]
+
+    def follow(follower: Follower) -> None:
+        try:
+            follower.run(stop, listener.hear)
+        finally:
+            if not stop.is_set():  # a bug: what a source may fail with, the follower handles itself
+                fields: dict[str, object] = {
+                    "source": follower.name,
+                    "error_code": "follower_died",
+                    "error": "its thread ended; nothing more is heard from this source",
+                    "hint": "start keepwarm again, and report this as a bug",
+                }
+                tell(Event("traffic_source_failed", now(), "error", fields))
+
+    threads = [threading.Thread(target=follow, args=(follower,), name=follower.name, daemon=True) for follower in found]
     for thread in threads:
         thread.start()
     try:

@@ -278,20 +278,20 @@ class Keeper:
             provisioned=prefix.provisioned,
         )
         number = self._book.open_entry(intent, self._run_id)
-        outcome = self._judge(prefix, intent)
+        outcome = self._judge(prefix, intent, before.billed_ttl)
         entry = Entry(number, intent, outcome)
         kept.state = planner.absorb(prefix, before, entry, self._random.random())
         self._complete(number, outcome)
         self._tell_ping(prefix, entry, before, kept.state)
         return entry
 
-    def _judge(self, prefix: Prefix, intent: Intent) -> Outcome:
+    def _judge(self, prefix: Prefix, intent: Intent, honoured: Ttl | None) -> Outcome:
         """Send, and turn whatever comes back, or does not, into an outcome."""
         began = monotonic_seconds()
         witnessed = None
         try:
             answer = self._pinger.ping(prefix)
-            outcome = verdicts.judge(prefix, intent, answer)
+            outcome = verdicts.judge(prefix, intent, answer, honoured)
             witnessed = events.of_witnesses(prefix, answer, self._now())
         except KeepwarmError as error:
             outcome = verdicts.failed(intent, error)

@@ -23,7 +23,7 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     stream = stream or sys.stderr
     readable = log_format == "console" or (log_format == "auto" and stream.isatty())
     shared: list[Any] = [structlog.stdlib.add_log_level, _without_exception_text, _plain_values]
-    renderer: Any = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+    renderer: Any = structlog.dev.ConsoleRenderer(sort_keys=False) if readable else structlog.processors.JSONRenderer()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -9,11 +9,15 @@ from decimal import Decimal
 
 from keepwarm import pricing
 from keepwarm.errors import KeepwarmError, Unavailable
-from keepwarm.model import Answer, Intent, Outcome, Prefix, PrefixState, Usage, Verdict
+from keepwarm.model import Answer, Intent, Outcome, Prefix, PrefixState, Ttl, Usage, Verdict
 
 
-def judge(prefix: Prefix, intent: Intent, answer: Answer) -> Outcome:
-    """What an answer means: verdict and money."""
+def judge(prefix: Prefix, intent: Intent, answer: Answer, honoured: Ttl | None = None) -> Outcome:
+    """What an answer means: verdict and money.
+
+    Args:
+        honoured: the ttl that earlier writes were billed at, by which a hit is valued; None for the one asked for.
+    """
     usage = answer.usage
     if usage is None:
         return Outcome(
@@ -32,7 +36,9 @@ def judge(prefix: Prefix, intent: Intent, answer: Answer) -> Outcome:
         completed_at=intent.started_at,
         verdict=usage.verdict,
         cost_usd=pricing.cost_usd(prices, usage, prefix.ttl),
-        avoidable_usd=pricing.avoided_write_usd(prices, usage.cache_read_tokens, prefix.ttl) if hit else Decimal(0),
+        avoidable_usd=pricing.avoided_write_usd(prices, usage.cache_read_tokens, honoured or prefix.ttl)
+        if hit
+        else Decimal(0),
         usage=usage,
         server_latency_ms=answer.server_latency_ms,
         billed_ttl=pricing.billed_ttl(usage),

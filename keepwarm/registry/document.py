@@ -76,7 +76,8 @@ def read_document(path: Path) -> Document:
         _check_depth(name, content)
         root = _Loader(content).get_single_node()
     except OSError as error:
-        raise ConfigError([Problem(name, 0, "", f"cannot be read: {error.strerror}")]) from None
+        hint = "KEEPWARM_REGISTRY names the registry; config/registry.example.yaml shows every key"
+        raise ConfigError([Problem(name, 0, "", f"cannot be read: {error.strerror}")], hint=hint) from None
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError([Problem(name, line, "", "is not UTF-8; save the file in that encoding")]) from None
