@@ -24,6 +24,8 @@ from keepwarm.model import (
     Prefix,
     Reason,
     Route,
+    Source,
+    Touch,
     Ttl,
     Usage,
     Verdict,
@@ -121,3 +123,22 @@ def make_entry(prefix: Prefix | None = None, verdict: Verdict | None = Verdict.H
         usage=Usage(3 if read or written else 900, 1, read, written) if answered else None,
     )
     return Entry(1, intent, replace(outcome, **changes))
+
+
+def make_touch(prefix: Prefix | None = None, number: int = 0, **changes: Any) -> Touch:
+    """An organic request of this prefix without usage, on a Monday morning; `number` names it."""
+    prefix = prefix or make_prefix()
+    touch = Touch(
+        request_id=f"request-{number}",
+        prefix=prefix.name,
+        fingerprint=prefix.fingerprint,
+        group="feed",
+        model_id=prefix.model_id,
+        region=prefix.route.region,
+        api=prefix.api,
+        started_at=MONDAY,
+        usage=None,
+        latency_ms=None,
+        source=Source.REPORTER,
+    )
+    return replace(touch, **changes)
