@@ -179,8 +179,10 @@ def _without_the_impossible(state: PrefixState, ended_at: datetime) -> PrefixSta
 
 
 def _bill(state: PrefixState, billed: Ttl | None, at: datetime) -> PrefixState:
-    """Remember the ttl of the latest write that told it."""
+    """Remember the ttl of the latest write that told it; of two at the same moment, the shorter one."""
     if billed is None or (state.billed_at and state.billed_at > at):
+        return state
+    if state.billed_at == at and state.billed_ttl is Ttl.FIVE_MINUTES:
         return state
     return replace(state, billed_ttl=billed, billed_at=at)
 
