@@ -223,31 +223,22 @@ def name_of(item: Found) -> str:
 
 
 def _print(found: Discovery, tally: Tally) -> None:
-    shown = table(
-        "prefix", "region", ">tokens", ">requests", ">gap p50/p90", ">cold writes", ">5m net", ">1h net",
-        title="worth keeping warm, per week",
-    )  # fmt: skip
+    shown = table("prefix", ">requests", ">gap p50/p90", ">5m net", ">1h net", title="worth keeping warm, per week")
     for item in found.found:
         group, nets = item.group, {outlook.ttl: outlook.net_usd for outlook in item.outlooks}
         shown.add_row(
             f"{name_of(item)} ({group.ttl})",
-            group.region,
-            f"{group.tokens:,}{'' if group.cached_tokens else '~'}",
             f"{group.requests:,}",
             f"{_gap(group.gap_seconds(0.5))}/{_gap(group.gap_seconds(0.9))}",
-            f"{group.verdicts.get('rewrite', 0):,} {usd(group.write_usd) if item.facts else ''}",
             usd(nets.get(Ttl.FIVE_MINUTES)),
             usd(nets.get(Ttl.ONE_HOUR)),
         )
     if found.found:
         out.print(shown)
+        out.print()
     for item in _worth_registering(found):
-        for outlook in item.outlooks:
-            out.print(
-                f"{name_of(item)} at {outlook.ttl.value}: {outlook.pings:,.0f} pings and {outlook.writes:,.0f} writes "
-                f"for {usd(outlook.cost_usd)} would have saved {usd(outlook.saved_usd)}",
-                markup=False,
-            )
+        for line in _details(item):
+            out.print(line, markup=False)
     for hint in found.unmarked:
         group = hint.group
         out.print(
@@ -258,6 +249,20 @@ def _print(found: Discovery, tally: Tally) -> None:
         )
     for line in _footnotes(found, tally):
         out.print(line, markup=False)
+
+
+def _details(item: Found) -> Iterator[str]:
+    group = item.group
+    about = "" if group.cached_tokens else "about "
+    yield (
+        f"{name_of(item)}: {about}{group.tokens:,} tokens by {group.api} to {group.model_id} in {group.region}; "
+        f"{group.verdicts.get('rewrite', 0):,} cold writes paid, {usd(group.write_usd)} in all"
+    )
+    for outlook in item.outlooks:
+        yield (
+            f"  at {outlook.ttl.value}: {outlook.pings:,.0f} pings and {outlook.writes:,.0f} writes for "
+            f"{usd(outlook.cost_usd)} would have saved {usd(outlook.saved_usd)}"
+        )
 
 
 def _footnotes(found: Discovery, tally: Tally) -> Iterator[str]:

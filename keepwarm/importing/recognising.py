@@ -130,6 +130,8 @@ _NAMES = {
 def _of_record(record: Mapping[str, Any], family: Family | None) -> Recognised:
     operation = _text(record, "operation")
     body = _mapping(record, "input").get("inputBodyJson")
+    if isinstance(body, str):
+        body = _body(body)
     if not isinstance(body, Mapping):
         outside = _mapping(record, "input").get("inputBodyS3Path")
         if outside:

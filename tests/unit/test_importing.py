@@ -60,6 +60,7 @@ def record(operation: str, body: Any, **more: Any) -> dict[str, Any]:
         (record("InvokeModel", ANTHROPIC), Api.INVOKE_MODEL, Dialect.ANTHROPIC),
         (record("InvokeModelWithResponseStream", NOVA_BODY), Api.INVOKE_MODEL, Dialect.NOVA),
         (record("ConverseStream", CONVERSE), Api.CONVERSE, Dialect.CONVERSE),
+        (record("Converse", json.dumps(CONVERSE)), Api.CONVERSE, Dialect.CONVERSE),
         ({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}, Api.INVOKE_MODEL, Dialect.ANTHROPIC),
         ({"messages": [], "inferenceConfig": {"max_new_tokens": 5}}, Api.INVOKE_MODEL, Dialect.NOVA),
         ({"messages": [], "inferenceConfig": {"maxTokens": 5}}, Api.CONVERSE, Dialect.CONVERSE),
