@@ -109,3 +109,13 @@ def test_a_1h_prefix_that_is_billed_as_5m_is_planned_at_that_price():
     assert background_of(prefix, billed, MONDAY, MONDAY + HOUR).avoided_write_usd == pricing.avoided_write_usd(
         prices, 5_000, Ttl.FIVE_MINUTES
     )
+
+
+def test_a_week_of_thousands_of_pings_is_told_from_a_sample_that_is_near_the_whole():
+    prefix = make_prefix(lifetime=MINUTE, margin=MINUTE / 4)
+    pings = list(project(prefix, PrefixState(), MONDAY, MONDAY + 7 * DAY))
+    assert len(pings) > 10_000
+    whole = sum((ping.cost_usd for ping in pings), Decimal(0)) / 7
+    told = background_of(prefix, PrefixState(), MONDAY - HOUR, MONDAY).daily_refresh_cost_usd
+    assert told is not None
+    assert abs(told / whole - 1) < Decimal("0.05")  # the one write weighs more in the sample
