@@ -346,7 +346,7 @@ class _Loader:
             message = "its ping leaves thinking out; on a few models that warms another entry (docs/decisions/0004)"
             self._findings.warn(place.entry, message)
         if not entry.prewarm:
-            message = "is false and nothing reports traffic: it is pinged only after `keepwarm ping`"
+            message = "is false: it is pinged only once traffic was reported, or after `keepwarm ping`"
             self._findings.warn_value(place, "prewarm", message)
         if facts.prices.write_assumed:
             message = f"no write price is published for {facts.base_id}; the input price stands in for it"
