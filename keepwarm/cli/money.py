@@ -9,7 +9,7 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -34,6 +34,7 @@ from keepwarm.cli.app import (
     told,
     usd,
 )
+from keepwarm.counterfactual import Traffic
 from keepwarm.model import Entry, Verdict
 
 _AGO = re.compile(r"^(\d+)\s*([mhdw])$")
@@ -246,7 +247,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
 
 
 def print_report(found: accounting.Report, *, break_even: bool = True) -> None:
-    """The report as three tables: money, pings, warmth.
+    """The report as tables: money, pings, warmth, and where touches were told, traffic and its worth.
 
     Args:
         break_even: whether to show from how many requests a day each prefix pays.
@@ -273,11 +274,41 @@ def print_report(found: accounting.Report, *, break_even: bool = True) -> None:
         out.print(pings)
         out.print()
     out.print(warmth)
+    _print_traffic([account for account in (*found.prefixes, found.total) if account.traffic])
     for account in found.prefixes:
         if account.capacity_freed_tokens:
             low, high = account.capacity_freed_tokens
             freed = f"provisioned throughput; {low:,} to {high:,} tokens of capacity freed"
             out.print(f"{account.name}: {freed}", markup=False)
+
+
+def _print_traffic(told: Sequence[accounting.Account]) -> None:
+    """What organic requests told; `else cold` would have been cold without our pings."""
+    if not told:
+        return
+    traffic = table("prefix", ">organic", ">warm", ">cold", ">else cold", ">avoided", ">missed", ">wasted pings")
+    worth = table("prefix", ">waiting saved", ">wasted", ">regret")
+    for account in told:
+        figures = account.traffic or Traffic()
+        if not account.name:
+            traffic.add_section()
+            worth.add_section()
+        name = escape(account.name) or "total"
+        counts = (figures.requests, figures.warm, figures.cold, figures.would_have_been_cold)
+        avoided = f"{figures.avoided_low:,} to {figures.avoided_high:,}"
+        traffic.add_row(name, *(f"{count:,}" for count in counts), avoided, f"{figures.misses:,}",
+                        f"{figures.wasted_pings:,}")  # fmt: skip
+        seconds = figures.waiting_saved_seconds
+        priced = account.refresh_cost_usd is not None
+        worth.add_row(
+            name,
+            f"{seconds[0]:,.1f} to {seconds[1]:,.1f} s" if seconds else "-",
+            usd(figures.wasted_usd if priced else None),
+            usd(figures.regret_usd if priced else None),
+        )
+    for each in (traffic, worth):
+        out.print()
+        out.print(each)
 
 
 def _warmth(account: accounting.Account) -> tuple[str, str, str, str]:
@@ -294,7 +325,10 @@ def _warmth(account: accounting.Account) -> tuple[str, str, str, str]:
 def _report_csv(found: accounting.Report) -> str:
     text = io.StringIO()
     rows = [_flat(row) for row in [*_rows(found), {"name": "total"} | dict(_total(found))]]
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    names = list(dict.fromkeys(name for row in reversed(rows) for name in row))
+    # What is null as a whole in one row has parts in another, such as the money of provisioned throughput.
+    parts = [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
+    writer = csv.DictWriter(text, fieldnames=parts, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -40,7 +40,8 @@ usages = st.sampled_from(
         Usage(5_003, 9, 0, 0),
     ]
 )
-starts = st.integers(0, 70 * 60).map(lambda seconds: MONDAY + seconds * SECOND)
+# Coarse, so that gaps of exactly a lifetime and requests while a ping is away come up.
+starts = st.integers(0, 210).map(lambda number: MONDAY + 20 * number * SECOND)
 latencies = st.none() | st.integers(1, 9_999)
 Story = tuple[list[Entry], list[Touch]]
 
@@ -54,7 +55,7 @@ def stories(draw: st.DrawFn, *, pings: int = 14) -> Story:
         if entry.outcome:
             outcome = replace(
                 entry.outcome,
-                completed_at=at + draw(st.integers(0, 20)) * SECOND,
+                completed_at=at + draw(st.sampled_from([0, 5, 20, 30, 45])) * SECOND,
                 cost_usd=Decimal(draw(st.integers(0, 10**6))) / 10**8,
                 latency_ms=draw(st.integers(1, 9_999)),
                 billed_ttl=draw(st.sampled_from([None, *Ttl])) if verdict is Verdict.REWRITE else None,
