@@ -65,7 +65,8 @@ def test_a_ttl_billed_as_5m_shortens_the_plan_of_a_1h_prefix_until_1h_is_billed_
     short = absorb(prefix, PrefixState(), make_entry(prefix, Verdict.REWRITE, billed_ttl=Ttl.FIVE_MINUTES), 0.5)
     assert (lifetime_of(prefix, short), margin_of(prefix, short)) == (5 * MINUTE, 25 * SECOND)
     assert decide(prefix, short, MONDAY).at < MONDAY + 5 * MINUTE - 25 * SECOND
-    honoured = absorb(prefix, short, make_entry(prefix, Verdict.REWRITE, billed_ttl=Ttl.ONE_HOUR), 0.5)
+    later = make_entry(prefix, Verdict.REWRITE, started_at=MONDAY + MINUTE, billed_ttl=Ttl.ONE_HOUR)
+    honoured = absorb(prefix, short, later, 0.5)
     assert lifetime_of(prefix, honoured) == 60 * MINUTE
 
 
