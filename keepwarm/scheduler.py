@@ -40,7 +40,7 @@ class Scheduler:
         # Taken before APScheduler's own locks; no listener may take it, for APScheduler calls those with locks held.
         self._lock = threading.Lock()
         self._closing = False
-        self._scheduler = BackgroundScheduler(
+        self._scheduler = _Forgiving(
             timezone="UTC",
             executors={"default": ThreadPoolExecutor(workers), "housekeeping": ThreadPoolExecutor(1)},
             # None: the default of 1 s is checked when a worker is free, and drops what is later, job and all.
@@ -119,8 +119,7 @@ class Scheduler:
     def _remove(self, name: str) -> None:
         job = self._jobs.pop(name, None)
         if job:
-            with contextlib.suppress(JobLookupError):  # it is being handed to a worker
-                self._scheduler.remove_job(job.id)
+            self._scheduler.remove_job(job.id)  # gone already while it is being handed to a worker
 
     # -- in a worker ----------------------------------------------------------------------------------------------
 
@@ -155,6 +154,19 @@ class Scheduler:
                 self._disarmed.discard(name)
             elif moments:
                 self._add(name, min(moments))
+
+
+class _Forgiving(BackgroundScheduler):  # type: ignore[misc] # APScheduler 3 has no types
+    """Removing a job that is not there is nothing wrong.
+
+    APScheduler's own thread trips over it: when it is stopped just after a job was fired, the fired job counts as not
+    there, and the thread ends with a traceback.
+    """
+
+    def remove_job(self, job_id: str, jobstore: str | None = None) -> None:
+        """As the original, without its JobLookupError."""
+        with contextlib.suppress(JobLookupError):
+            super().remove_job(job_id, jobstore)
 
 
 def _job_id(name: str, number: int) -> str:

@@ -34,7 +34,7 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for library in ("apscheduler", "botocore", "boto3", "urllib3", "alembic"):
+    for library in ("apscheduler", "botocore", "boto3", "urllib3", "alembic", "uvicorn", "asyncio"):
         logging.getLogger(library).setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
     structlog.configure(

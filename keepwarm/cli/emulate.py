@@ -44,7 +44,8 @@ def emulate(
         faults = dict(_parse(text) for text in fault or [])
         catalog = load_catalog(settings().models)
     emulator = Emulator(catalog=catalog, host=host, port=port, time_scale=time_scale, seed=seed, faults=faults)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background programs with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         with emulator:
             out.print(f"listening on {emulator.url}", markup=False)
