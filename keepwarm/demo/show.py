@@ -104,6 +104,7 @@ def _daemon(settings: Settings, url: str, tally: Tally) -> Iterator[subprocess.P
         "KEEPWARM_REGISTRY": str(settings.registry),
         "KEEPWARM_STATE_DIR": str(settings.state_dir),
         "KEEPWARM_LOG_FORMAT": "json",
+        "KEEPWARM_LISTEN": "off",
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
         "AWS_ACCESS_KEY_ID": "kept",
         "AWS_SECRET_ACCESS_KEY": "demo",

@@ -56,7 +56,7 @@ class Home:
 
     def settings(self, **changes: object) -> Settings:
         chosen = {"registry": self.registry, "state_dir": self.state, "reconcile_seconds": 0.2, "drain_seconds": 5}
-        return Settings(**chosen | changes)
+        return Settings(**{"listen": "off"} | chosen | changes)
 
     def told(self, name: str) -> list[Event]:
         return [event for event in self.events if event.name == name]

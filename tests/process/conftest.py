@@ -73,6 +73,7 @@ class Home:
             "KEEPWARM_REGISTRY": str(self.registry),
             "KEEPWARM_STATE_DIR": str(self.ledger.parent),
             "KEEPWARM_RECONCILE_SECONDS": "0.5",
+            "KEEPWARM_LISTEN": "off",
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": self.emulator.url,
             "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
             "AWS_SECRET_ACCESS_KEY": "secret",
