@@ -14,7 +14,6 @@ from urllib.request import Request, urlopen
 import boto3
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 
 from keepwarm.cli.discover import count_line
 from keepwarm.clock import utc_now
@@ -244,16 +243,12 @@ def test_a_place_that_cannot_be_read_is_told(shell: Shell, arguments: tuple[str,
 
 
 @pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch, shell: Shell) -> Iterator[None]:
-    server = ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+def cloud(monkeypatch: pytest.MonkeyPatch, shell: Shell, moto: str) -> Iterator[None]:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
     boto3.client("s3").create_bucket(Bucket="logs", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
     yield
-    server.stop()
+    urlopen(Request(f"{moto}/moto-api/reset", method="POST")).close()
 
 
 def test_a_log_group_is_read_back_and_read_on(shell: Shell, cloud: None):

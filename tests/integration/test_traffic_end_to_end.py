@@ -186,6 +186,7 @@ def ask_with_langchain(scene: Scene) -> None:
 def ask_with_litellm(scene: Scene) -> None:
     import litellm  # noqa: PLC0415 - optional
 
+    litellm.logging_callback_manager._reset_all_callbacks()  # noqa: SLF001 - it keeps one callback of a class for ever
     litellm.callbacks = [reporter.litellm_callback(scene.url)]
     system = {"role": "system", "content": [{"type": "text", "text": TEXT, "cache_control": {"type": "ephemeral"}}]}
     for _ in range(2):

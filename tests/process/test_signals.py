@@ -36,6 +36,7 @@ def test_a_stop_does_not_wait_longer_than_it_may_and_the_orphan_is_told_at_the_n
     assert [entry["verdict"] for entry in home.entries] == [None]
     emulator.set_faults("*", Faults())
     after = home.started()
+    assert soon(lambda: after.told("orphans_found"))
     (told,) = after.told("orphans_found")
     assert (told["count"], told["prefixes"]) == (1, ["a"])
     assert after.stop() == 0
