@@ -40,6 +40,7 @@ def test_what_is_killed_at_random_moments_loses_no_entry_and_pings_no_slot_twice
     orphans = [entry for entry in entries if entry["verdict"] is None]
     assert len({entry["run_id"] for entry in entries if entry["verdict"] is not None}) >= 2
     if orphans:
+        assert soon(lambda: last.told("orphans_found"))
         assert last.told("orphans_found")[0]["count"] == len(orphans)
 
 
