@@ -1,6 +1,6 @@
 """Tends prefixes: decides anew, writes the intent, pings, judges the answer, completes the entry, tells the observers.
 
-It owns retries and the only `except Exception` of the program. It has no timers (see `scheduler`) and plans nothing
+It owns retries and the only `except Exception` of the daemon. It has no timers (see `scheduler`) and plans nothing
 itself (see `planner`).
 """
 
@@ -295,7 +295,7 @@ class Keeper:
             witnessed = events.of_witnesses(prefix, answer, self._now())
         except KeepwarmError as error:
             outcome = verdicts.failed(intent, error)
-        except Exception as error:  # noqa: BLE001 - the program's only one: a bug must not end the tending
+        except Exception as error:  # noqa: BLE001 - the daemon's only one: a bug must not end the tending
             trace = traceback.format_tb(error.__traceback__)  # without the message, which may hold prompt text
             self._tell("ping_crashed", "error", prefix=prefix.name, error=type(error).__name__, trace="".join(trace))
             lost = Unavailable(f"unexpected {type(error).__name__}", maybe_billed=True, hint="report this as a bug")
