@@ -179,7 +179,31 @@ class IdleLimitPolicy:
     name: str = "idle_limit"
 
 
-Policy = BusyHoursPolicy | IdleLimitPolicy
+@dataclass(frozen=True, slots=True)
+class AdaptivePolicy:
+    """Ping only while it is expected to pay, as learnt from the organic requests; blind, all through the busy hours."""
+
+    name: str = "adaptive"
+
+
+Policy = BusyHoursPolicy | IdleLimitPolicy | AdaptivePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What the adaptive policy wants of a prefix until its next organic request.
+
+    Attributes:
+        pings: at most so many after the last touch that was not a ping.
+        ttl: what the next write should ask for, where keepwarm may choose it.
+        saving: what the first ping beyond them is expected to save, as a share of the input price of the prefix.
+        price: what that ping costs, in the same unit, rewrites included.
+    """
+
+    pings: int
+    ttl: Ttl
+    saving: float = 0.0
+    price: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +235,9 @@ class Prefix:
         estimated_tokens: rough size of the cached part, for plans made before the first usage is seen.
         metrics: whether the CloudWatch metrics of its model id tell of its traffic, and of nothing else.
         line: where its entry starts in the registry file.
+        auto_ttl: whether keepwarm chooses the ttl of each coming write (`ttl: auto`); `ttl` is then what is asked for
+            until it has chosen.
+        cold_start_usd: what it is worth, beyond the tokens, that a request does not find the entry cold.
         sketch: the digests (`fingerprint.Sketch`) of its request up to the last cache point, by which organic requests
             are known; None for a prefix that is not from a registry.
     """
@@ -231,6 +258,8 @@ class Prefix:
     ping_request: dict[str, object] = field(repr=False, compare=False)
     provisioned: bool = False
     metrics: bool = False
+    auto_ttl: bool = False
+    cold_start_usd: Decimal = Decimal(0)
     tags: tuple[tuple[str, str], ...] = ()
     line: int = 0
     sketch: object = field(default=None, repr=False, compare=False)
@@ -320,6 +349,8 @@ class Reason(StrEnum):
     CLOSING_SOON = "closing_soon"  # cold, and the busy hours end before a write could be of use
     BACKING_OFF = "backing_off"  # cold, and the last attempts failed
     IDLE_LIMIT = "idle_limit"
+    NOT_WORTH_IT = "not_worth_it"  # one more ping is expected to save less than it costs
+    CLOSED = "closed"  # somebody said that no more requests come
     NO_TRAFFIC_YET = "no_traffic_yet"  # cold, and prewarm is off
     NEVER_BUSY = "never_busy"
     STOPPED = "stopped"
@@ -500,6 +531,8 @@ class PrefixState:
         billed_at: start of the request that told billed_ttl.
         idle_pings_at: starts of the last pings that idle_pings counts, oldest first: a touch told late takes back only
             those before it.
+        course: what the adaptive policy wants; None while nothing is known of the traffic.
+        closed_at: when somebody said that no more requests come; the next organic request ends it.
     """
 
     touched_at: datetime | None = None
@@ -514,6 +547,8 @@ class PrefixState:
     organic_at: datetime | None = None
     billed_at: datetime | None = None
     idle_pings_at: tuple[datetime, ...] = ()
+    course: Course | None = None
+    closed_at: datetime | None = None
 
 
 # -- events -------------------------------------------------------------------------------------------------------

@@ -91,6 +91,8 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
             billed_at=state.billed_at,
             cached_tokens=usage.cache_read_tokens + usage.cache_write_tokens if usage else state.cached_tokens,
             organic_at=state.organic_at,
+            course=state.course,
+            closed_at=state.closed_at,
         )
         touched = _bill(touched, outcome.billed_ttl if outcome else None, entry.intent.started_at)
         if opening:
@@ -119,6 +121,7 @@ def absorb_touch(prefix: Prefix, state: PrefixState, touch: Touch) -> PrefixStat
         _take_back_idle(state, touch.started_at),
         touched_at=_later(state.touched_at, touch.started_at),
         organic_at=_later(state.organic_at, touch.started_at),
+        closed_at=state.closed_at if state.closed_at and touch.started_at <= state.closed_at else None,
     )
     billed = pricing.whole_write_ttl(touch.usage) if touch.usage else None
     return _bill(touched, billed, touch.started_at)
@@ -218,16 +221,16 @@ def _decide_cold(
         return Decision(Action.LEAVE, None, Reason.NO_TRAFFIC_YET)
     if window.end - now < min(margin_of(prefix, state), window.duration / 2):
         return _wait_for_opening(prefix, now, None, Reason.CLOSING_SOON)
-    if not policies.wants_write(prefix.policy, expired_at, window):
-        return _wait_for_opening(prefix, now, None, Reason.IDLE_LIMIT)
+    if refusal := policies.refusal_to_write(prefix.policy, state, expired_at, window):
+        return _wait_for_opening(prefix, now, None, refusal)
     if state.retry_at and state.retry_at > now:
         return Decision(Action.WAIT, state.retry_at, Reason.BACKING_OFF, detail=_failures(state))
     return Decision(Action.PING, now, Reason.COLD_IN_BUSY_HOURS)
 
 
 def _decide_warm(prefix: Prefix, state: PrefixState, now: datetime, window: Span, warm_until: datetime) -> Decision:
-    if not policies.wants_ping(prefix.policy, state):
-        return _wait_for_opening(prefix, now, warm_until, Reason.IDLE_LIMIT)
+    if refusal := policies.refusal(prefix.policy, state):
+        return _wait_for_opening(prefix, now, warm_until, refusal)
     due = _due(prefix, state, warm_until)
     reason = Reason.KEEP_WARM
     if warm_until >= window.end:

@@ -9,7 +9,9 @@ import pytest
 
 from keepwarm.model import (
     Action,
+    AdaptivePolicy,
     BusyHours,
+    Course,
     Decision,
     IdleLimitPolicy,
     Prefix,
@@ -44,6 +46,7 @@ def touched(ago: timedelta, now: datetime = MONDAY, **changes: object) -> Prefix
 
 ONE_HOUR = office(ttl=Ttl.ONE_HOUR)
 AT_LUNCH = office(ttl=Ttl.ONE_HOUR, busy_hours=LUNCH)
+LEARNT = office(policy=AdaptivePolicy())
 IDLE = office(policy=IdleLimitPolicy(2))
 NEVER = office(busy_hours=BusyHours("never", "UTC", ()))
 STOPPED = PrefixState(stop=Stop("access_denied", "no access", "grant it"))
@@ -106,6 +109,13 @@ CASES = {
     ),
     "an entry that died of idleness stays dead": (
         IDLE, touched(6 * MINUTE, idle_pings=2), MONDAY, Action.WAIT, Reason.IDLE_LIMIT,
+    ),
+    "pings that would not pay are not sent": (
+        LEARNT, touched(MINUTE, course=Course(1, Ttl.FIVE_MINUTES), idle_pings=1), MONDAY,
+        Action.WAIT, Reason.NOT_WORTH_IT,
+    ),
+    "a closed prefix waits for its next request": (
+        office(), touched(MINUTE, closed_at=MONDAY), MONDAY, Action.WAIT, Reason.CLOSED,
     ),
     "without prewarm a cold prefix waits for traffic": (
         office(prewarm=False), PrefixState(), MONDAY, Action.LEAVE, Reason.NO_TRAFFIC_YET,
