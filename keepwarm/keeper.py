@@ -1,7 +1,7 @@
 """Tends prefixes: decides anew, writes the intent, pings, judges the answer, completes the entry, tells the observers.
 
-It owns retries and the only `except Exception` of the daemon. It has no timers (see `scheduler`) and plans nothing
-itself (see `planner`).
+It owns retries and the only `except Exception` of the daemon. It has no timers (see `scheduler`), plans nothing itself
+(see `planner`), and reads no ledger (see `memory`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,13 +20,13 @@ from keepwarm import events, planner, verdicts
 from keepwarm.clock import monotonic_seconds
 from keepwarm.errors import ConfigError, KeepwarmError, LedgerError, Problem, Unavailable
 from keepwarm.limits import RateLimit
+from keepwarm.memory import Book, Memory
 from keepwarm.model import (
     Action,
     Answer,
     Decision,
     Entry,
     Event,
-    IdleLimitPolicy,
     Intent,
     Outcome,
     Prefix,
@@ -38,43 +38,12 @@ from keepwarm.model import (
 
 Observer = Callable[[Event], None]
 
-# An entry of another process without an outcome is taken to be in flight for this long, and for an orphan afterwards.
-_IN_FLIGHT = timedelta(minutes=5)
-
-# How many entries tell the state of a prefix; one with an idle limit needs as many as its pings and their retries.
-_HISTORY = 20
-
 
 class Pinger(Protocol):
     """What sends a ping: `bedrock.Gateway`."""
 
     def ping(self, prefix: Prefix) -> Answer:
         """Send one ping; raises KeepwarmError."""
-
-
-class Book(Protocol):
-    """What keeps entries: `ledger.Ledger`."""
-
-    def open_entry(self, intent: Intent, run_id: str) -> int:
-        """Write an intent; returns its number."""
-
-    def close_entry(self, number: int, outcome: Outcome) -> None:
-        """Write its outcome."""
-
-    def recent(self, fingerprints: Collection[str] | None, limit_each: int = 20) -> dict[str, list[Entry]]:
-        """The last entries of each fingerprint, oldest first."""
-
-    def entries_after(self, number: int, not_run_id: str) -> list[Entry]:
-        """Entries of other processes above a number."""
-
-    def latest_number(self) -> int:
-        """The highest number so far."""
-
-    def recent_touches(self, fingerprints: Collection[str], limit_each: int = 20) -> dict[str, list[Touch]]:
-        """The last organic requests of each fingerprint, oldest first."""
-
-    def billed_ttls(self, fingerprints: Collection[str]) -> dict[str, Ttl]:
-        """What the last write of each fingerprint was billed as, where it was told."""
 
 
 @dataclass(slots=True)
@@ -109,8 +78,7 @@ class Keeper:
         randomness: random.Random | None = None,
     ) -> None:
         self._pinger = pinger
-        self._book = book
-        self._run_id = run_id
+        self._memory = Memory(book, run_id, now, self._observe)
         self._now = now
         self._rate = rate
         self._observers = observers
@@ -119,9 +87,6 @@ class Keeper:
         self._idle = threading.Condition()
         self._flying = 0
         self._draining = False
-        self._unwritten: dict[int, Outcome] = {}
-        self._seen: int | None = None  # other processes' entries up to here are known, but for those awaited
-        self._awaited: set[int] = set()
         self._news: set[str] = set()
         self._refresh_cost_usd = Decimal(0)
         self._avoidable_usd = Decimal(0)
@@ -139,8 +104,7 @@ class Keeper:
         prefixes = tuple(prefixes)
         with self._idle:
             known = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
-        seen = self._book.latest_number() if self._seen is None else self._seen
-        states = self._remember([prefix for prefix in prefixes if prefix.fingerprint not in known])
+        states = self._memory.recall([prefix for prefix in prefixes if prefix.fingerprint not in known])
         kept_now: dict[str, _Kept] = {}
         for prefix in prefixes:
             kept = known.get(prefix.fingerprint) or _Kept(prefix, states[prefix.fingerprint])
@@ -148,7 +112,6 @@ class Keeper:
             kept_now[prefix.name] = kept
         with self._idle:
             self._kept = kept_now
-            self._seen = seen
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -170,8 +133,8 @@ class Keeper:
         Raises:
             LedgerError: it cannot be read; what was missed is learnt the next time.
         """
-        self._write_overdue()
-        self._read_news()
+        self._memory.write_overdue()
+        self._news.update(entry.intent.fingerprint for entry in self._memory.news())
         changed = []
         cared_for = tuple(self._kept.values())
         self._news.intersection_update(kept.prefix.fingerprint for kept in cared_for)
@@ -180,7 +143,7 @@ class Keeper:
                 continue
             with self._alone(kept) as alone:
                 if alone:  # otherwise our own ping is away, and the news keeps until it is back
-                    kept.state = self._remember([kept.prefix])[kept.prefix.fingerprint]
+                    kept.state = self._memory.recall([kept.prefix])[kept.prefix.fingerprint]
                     self._news.discard(kept.prefix.fingerprint)
                     changed.append(kept.prefix.name)
         return changed
@@ -250,7 +213,7 @@ class Keeper:
         with self._idle:
             self._draining = True
             ended = self._idle.wait_for(lambda: self._flying == 0, within.total_seconds())
-        self._write_overdue()
+        self._memory.write_overdue()
         return ended
 
     # -- one ping -------------------------------------------------------------------------------------------------
@@ -277,11 +240,11 @@ class Keeper:
             high_cost_usd=verdicts.high_cost_usd(prefix, before),
             provisioned=prefix.provisioned,
         )
-        number = self._book.open_entry(intent, self._run_id)
+        number = self._memory.open(intent)
         outcome = self._judge(prefix, intent, before.billed_ttl)
         entry = Entry(number, intent, outcome)
         kept.state = planner.absorb(prefix, before, entry, self._random.random())
-        self._complete(number, outcome)
+        self._memory.close(number, outcome)
         self._tell_ping(prefix, entry, before, kept.state)
         return entry
 
@@ -302,28 +265,6 @@ class Keeper:
             outcome = verdicts.failed(intent, lost)
         self._observe(witnessed)
         return replace(outcome, completed_at=self._now(), latency_ms=round((monotonic_seconds() - began) * 1000))
-
-    def _complete(self, number: int, outcome: Outcome) -> bool:
-        """Write an outcome, or keep it for later; tells which."""
-        try:
-            self._book.close_entry(number, outcome)
-        except LedgerError as error:
-            with self._idle:
-                self._unwritten[number] = outcome
-            self._tell("ledger_failed", "error", entry=number, error=str(error), hint=error.hint)
-            return False
-        return True
-
-    def _write_overdue(self) -> None:
-        """Write what could not be written, until the first that still cannot: each try may wait for a busy database."""
-        written = True
-        while written:
-            with self._idle:
-                if not self._unwritten:
-                    return
-                number = min(self._unwritten)
-                outcome = self._unwritten.pop(number)
-            written = self._complete(number, outcome)
 
     def _has_turn(self, kept: _Kept, decision: Decision, now: datetime) -> bool:
         """Whether the rate limit lets this ping go now; if not, the state says when to try again."""
@@ -362,38 +303,6 @@ class Keeper:
             return Decision(Action.LEAVE, None, Reason.DRAINING)
         soon = self._now() + planner.margin_of(kept.prefix, kept.state) / 4
         return Decision(Action.WAIT, soon, Reason.IN_FLIGHT)
-
-    def _read_news(self) -> None:
-        """Note whose entries other processes have written; one in flight is news when it ends."""
-        seen, waiting = self._seen or 0, self._awaited
-        found = self._book.entries_after(min(waiting, default=seen + 1) - 1, self._run_id)
-        self._awaited = set()
-        for entry in found:
-            if entry.number <= seen and entry.number not in waiting:
-                continue
-            self._seen = max(seen, entry.number)
-            if entry.outcome is None and self._now() - entry.intent.started_at < _IN_FLIGHT:
-                self._awaited.add(entry.number)
-            else:
-                self._news.add(entry.intent.fingerprint)
-
-    def _remember(self, prefixes: Collection[Prefix]) -> dict[str, PrefixState]:
-        """The states of prefixes, by fingerprint, as their entries and touches in the ledger tell them."""
-        fingerprints = [prefix.fingerprint for prefix in prefixes]
-        limits = [prefix.policy.pings for prefix in prefixes if isinstance(prefix.policy, IdleLimitPolicy)]
-        history = self._book.recent(fingerprints, _HISTORY + 2 * max(limits, default=0))
-        touches = self._book.recent_touches(fingerprints, _HISTORY)
-        billed = self._book.billed_ttls(fingerprints)
-        states = {}
-        for prefix in prefixes:
-            state = PrefixState(billed_ttl=billed.get(prefix.fingerprint))
-            for entry in history.get(prefix.fingerprint, ()):  # as written: a clock set back does not reorder them
-                outcome = entry.outcome or self._unwritten.get(entry.number)
-                state = planner.absorb(prefix, state, replace(entry, outcome=outcome), 0.5)
-            for touch in touches.get(prefix.fingerprint, ()):
-                state = planner.absorb_touch(prefix, state, touch)
-            states[prefix.fingerprint] = state
-        return states
 
     def _find(self, name: str) -> _Kept:
         if name not in self._kept:

@@ -1,0 +1,145 @@
+"""What the ledger tells of prefixes: their states after a start, and what other processes wrote meanwhile.
+
+It decides and sends nothing. An outcome that could not be written waits here until the ledger takes it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from keepwarm import planner
+from keepwarm.errors import LedgerError
+from keepwarm.model import Entry, Event, IdleLimitPolicy, Intent, Outcome, Prefix, PrefixState, Touch, Ttl
+
+# An entry of another process without an outcome is taken to be in flight for this long, and for an orphan afterwards.
+_IN_FLIGHT = timedelta(minutes=5)
+
+# How many entries tell the state of a prefix; one with an idle limit needs as many as its pings and their retries.
+_HISTORY = 20
+
+
+class Book(Protocol):
+    """What keeps entries: `ledger.Ledger`."""
+
+    def open_entry(self, intent: Intent, run_id: str) -> int:
+        """Write an intent; returns its number."""
+
+    def close_entry(self, number: int, outcome: Outcome) -> None:
+        """Write its outcome."""
+
+    def recent(self, fingerprints: Collection[str] | None, limit_each: int = 20) -> dict[str, list[Entry]]:
+        """The last entries of each fingerprint, oldest first."""
+
+    def entries_after(self, number: int, not_run_id: str) -> list[Entry]:
+        """Entries of other processes above a number."""
+
+    def latest_number(self) -> int:
+        """The highest number so far."""
+
+    def recent_touches(self, fingerprints: Collection[str], limit_each: int = 20) -> dict[str, list[Touch]]:
+        """The last organic requests of each fingerprint, oldest first."""
+
+    def billed_ttls(self, fingerprints: Collection[str]) -> dict[str, Ttl]:
+        """What the last write of each fingerprint was billed as, where it was told."""
+
+
+class Memory:
+    """One run's view of the ledger. Outcomes may come from many threads, all else from one at a time.
+
+    Args:
+        run_id: names this run in the ledger.
+        observe: called with every event.
+    """
+
+    def __init__(self, book: Book, run_id: str, now: Callable[[], datetime], observe: Callable[[Event], None]) -> None:
+        self._book = book
+        self._run_id = run_id
+        self._now = now
+        self._observe = observe
+        self._lock = threading.Lock()
+        self._unwritten: dict[int, Outcome] = {}
+        self._seen: int | None = None  # other processes' entries up to here are known, but for those awaited
+        self._awaited: set[int] = set()
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def recall(self, prefixes: Collection[Prefix]) -> dict[str, PrefixState]:
+        """The states of prefixes, by fingerprint, as their entries and touches in the ledger tell them.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        seen = self._book.latest_number() if self._seen is None else self._seen
+        fingerprints = [prefix.fingerprint for prefix in prefixes]
+        limits = [prefix.policy.pings for prefix in prefixes if isinstance(prefix.policy, IdleLimitPolicy)]
+        history = self._book.recent(fingerprints, _HISTORY + 2 * max(limits, default=0))
+        touches = self._book.recent_touches(fingerprints, _HISTORY)
+        billed = self._book.billed_ttls(fingerprints)
+        states = {}
+        for prefix in prefixes:
+            state = PrefixState(billed_ttl=billed.get(prefix.fingerprint))
+            for entry in history.get(prefix.fingerprint, ()):  # as written: a clock set back does not reorder them
+                outcome = entry.outcome or self._unwritten.get(entry.number)
+                state = planner.absorb(prefix, state, replace(entry, outcome=outcome), 0.5)
+            for touch in touches.get(prefix.fingerprint, ()):
+                state = planner.absorb_touch(prefix, state, touch)
+            states[prefix.fingerprint] = state
+        self._seen = seen
+        return states
+
+    def news(self) -> list[Entry]:
+        """Entries of other processes that ended since the last call; one in flight is news when it ends.
+
+        Raises:
+            LedgerError: it cannot be read; what was missed is told the next time.
+        """
+        seen, waiting = self._seen or 0, self._awaited
+        found = self._book.entries_after(min(waiting, default=seen + 1) - 1, self._run_id)
+        self._awaited = set()
+        ended = []
+        for entry in found:
+            if entry.number <= seen and entry.number not in waiting:
+                continue
+            self._seen = max(seen, entry.number)
+            if entry.outcome is None and self._now() - entry.intent.started_at < _IN_FLIGHT:
+                self._awaited.add(entry.number)
+            else:
+                ended.append(entry)
+        return ended
+
+    # -- writing --------------------------------------------------------------------------------------------------
+
+    def open(self, intent: Intent) -> int:
+        """Write that a ping is about to leave; returns the number of its entry.
+
+        Raises:
+            LedgerError: it cannot be written, so the ping must not leave.
+        """
+        return self._book.open_entry(intent, self._run_id)
+
+    def close(self, number: int, outcome: Outcome) -> bool:
+        """Write an outcome, or keep it for later; tells which."""
+        try:
+            self._book.close_entry(number, outcome)
+        except LedgerError as error:
+            with self._lock:
+                self._unwritten[number] = outcome
+            fields: dict[str, object] = {"entry": number, "error": str(error), "hint": error.hint}
+            self._observe(Event("ledger_failed", self._now(), "error", fields))
+            return False
+        return True
+
+    def write_overdue(self) -> None:
+        """Write what could not be written, until the first that still cannot: each try may wait for a busy database."""
+        written = True
+        while written:
+            with self._lock:
+                if not self._unwritten:
+                    return
+                number = min(self._unwritten)
+                outcome = self._unwritten.pop(number)
+            written = self.close(number, outcome)
