@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from keepwarm import busyhours, policies, pricing
 from keepwarm.model import (
+    ALWAYS,
     Action,
     Decision,
     Entry,
@@ -157,6 +158,17 @@ def ping_period(prefix: Prefix, state: PrefixState) -> timedelta:
 def expiry_of(prefix: Prefix, state: PrefixState) -> datetime | None:
     """When the entry dies if nobody touches it; counted from the start of the last touch, None if none is known."""
     return state.touched_at + lifetime_of(prefix, state) if state.touched_at else None
+
+
+def quiet_time(prefix: Prefix, state: PrefixState) -> timedelta:
+    """How long after a touch no decision asks for a ping, whatever the spread; 0 where busy hours may end.
+
+    A replay of dense traffic need not ask in the meantime.
+    """
+    if prefix.busy_hours is not ALWAYS:
+        return timedelta(0)
+    period = ping_period(prefix, state)
+    return period - min(margin_of(prefix, state), period) * _SPREAD
 
 
 def tokens_of(prefix: Prefix, state: PrefixState) -> int:

@@ -24,7 +24,16 @@ from keepwarm.model import (
     Verdict,
     Window,
 )
-from keepwarm.planner import RATE_LIMITED, UNCACHED_LIMIT, absorb, decide, lifetime_of, margin_of, ping_period
+from keepwarm.planner import (
+    RATE_LIMITED,
+    UNCACHED_LIMIT,
+    absorb,
+    decide,
+    lifetime_of,
+    margin_of,
+    ping_period,
+    quiet_time,
+)
 from tests.builders import make_entry, make_prefix
 from tests.walks import cold_gaps, outside, walk
 
@@ -257,6 +266,14 @@ def test_pings_keep_their_distance(journey):
     for before, ping in pairwise(pings):
         if ping.reason is Reason.KEEP_WARM:
             assert ping.at - before.at >= max(least, (prefix.lifetime - prefix.margin) / 2 - SECOND)
+
+
+@given(prefixes(), MOMENTS, st.sampled_from([None, *Ttl]))
+def test_a_living_entry_is_not_pinged_in_its_quiet_time(prefix, touched_at, billed_ttl):
+    state = PrefixState(touched_at=touched_at, billed_ttl=billed_ttl)
+    decision = decide(prefix, state, touched_at)
+    if decision.action is Action.PING:
+        assert decision.at >= touched_at + quiet_time(prefix, state)
 
 
 @given(journeys(prefixes()))

@@ -1,7 +1,7 @@
-"""The keeper's twin in virtual time: what would be pinged when, and for how much, with nothing sent.
+"""Looks ahead without traffic: the coming pings of a prefix, what they cost, and from which traffic on they pay.
 
-It uses the planner that the daemon uses; every imagined ping succeeds, as a hit on a living entry and a write on a dead
-one.
+It sends nothing and uses the planner that the daemon uses; every imagined ping succeeds, as a hit on a living entry and
+a write on a dead one.
 """
 
 from __future__ import annotations
