@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from keepwarm import planner
+from keepwarm.guards import breaker
 from keepwarm.model import (
     Action,
     Answer,
@@ -17,13 +18,11 @@ from keepwarm.model import (
     Event,
     Prefix,
     PrefixState,
-    Reason,
     Usage,
     Verdict,
 )
 
 _SUCCESS = frozenset({Verdict.HIT, Verdict.PARTIAL, Verdict.REWRITE})
-_HIT_EXPECTED = frozenset({Reason.KEEP_WARM, Reason.BRIDGE_PAUSE, Reason.RETRY})
 
 
 def of_ping(entry: Entry, before: PrefixState, refresh_cost_usd: Decimal, avoidable_usd: Decimal) -> Event:
@@ -88,7 +87,7 @@ def of_witnesses(prefix: Prefix, answer: Answer, now: datetime) -> Event | None:
 
 def _severity(entry: Entry, *, succeeded: bool) -> str:
     """A rewrite, or worse, where a hit was due wants to be seen."""
-    early_loss = entry.verdict is not Verdict.HIT and entry.intent.reason in _HIT_EXPECTED
+    early_loss = entry.verdict is not Verdict.HIT and entry.intent.reason in breaker.HIT_DUE
     return "info" if succeeded and not early_loss else "warning"
 
 

@@ -207,6 +207,23 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How far the guards on money let spending go; a cap of 0 means that no ping is sent at all.
+
+    Attributes:
+        ping_cap_usd: what one ping may cost at most, if everything is written.
+        day_cap_usd: of a calendar day in UTC, as AWS bills.
+        month_cap_usd: of a calendar month in UTC.
+        tripwire_usd: what may be lost in seven days, by the low bound of the net.
+    """
+
+    ping_cap_usd: Decimal = Decimal(10)
+    day_cap_usd: Decimal = Decimal(25)
+    month_cap_usd: Decimal = Decimal(500)
+    tripwire_usd: Decimal = Decimal(5)
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """Where a request goes and on whose account: one boto3 client serves one route.
 
@@ -238,6 +255,7 @@ class Prefix:
         auto_ttl: whether keepwarm chooses the ttl of each coming write (`ttl: auto`); `ttl` is then what is asked for
             until it has chosen.
         cold_start_usd: what it is worth, beyond the tokens, that a request does not find the entry cold.
+        limits: how far its guards on money let it go.
         sketch: the digests (`fingerprint.Sketch`) of its request up to the last cache point, by which organic requests
             are known; None for a prefix that is not from a registry.
     """
@@ -260,6 +278,7 @@ class Prefix:
     metrics: bool = False
     auto_ttl: bool = False
     cold_start_usd: Decimal = Decimal(0)
+    limits: Limits = Limits()
     tags: tuple[tuple[str, str], ...] = ()
     line: int = 0
     sketch: object = field(default=None, repr=False, compare=False)
@@ -354,6 +373,10 @@ class Reason(StrEnum):
     NO_TRAFFIC_YET = "no_traffic_yet"  # cold, and prewarm is off
     NEVER_BUSY = "never_busy"
     STOPPED = "stopped"
+    CAPPED = "capped"  # a cap on money leaves no room for this ping
+    BREAKER_OPEN = "breaker_open"  # rewrites where hits were due, or lost answers, in a row
+    TRIPPED = "tripped"  # its net of seven days is below its tripwire
+    ALL_STOPPED = "all_stopped"  # somebody stopped all pings
     DRAINING = "draining"
     IN_FLIGHT = "in_flight"  # somebody else is pinging it at this moment
 
@@ -533,6 +556,9 @@ class PrefixState:
             those before it.
         course: what the adaptive policy wants; None while nothing is known of the traffic.
         closed_at: when somebody said that no more requests come; the next organic request ends it.
+        rewrites: in a row where a hit was due; a hit ends the row.
+        unknowns: pings in a row that were sent and told nothing; any usage ends the row.
+        broken_at: start of the last ping that opened the breaker; None while it is closed.
     """
 
     touched_at: datetime | None = None
@@ -549,6 +575,69 @@ class PrefixState:
     idle_pings_at: tuple[datetime, ...] = ()
     course: Course | None = None
     closed_at: datetime | None = None
+    rewrites: int = 0
+    unknowns: int = 0
+    broken_at: datetime | None = None
+
+
+# -- guards -------------------------------------------------------------------------------------------------------
+
+
+class Guard(StrEnum):
+    """The guards on money."""
+
+    PING_CAP = "ping_cap"
+    DAY_CAP = "day_cap"
+    MONTH_CAP = "month_cap"
+    BREAKER = "breaker"
+    TRIPWIRE = "tripwire"
+    STOP_ALL = "stop_all"
+
+
+class GuardState(StrEnum):
+    """What a guard does at this moment."""
+
+    OK = "ok"
+    TRIPPED = "tripped"  # it holds pings back
+    HALF_OPEN = "half_open"  # the breaker: what it lets through decides
+    BLIND = "blind"  # the tripwire: no traffic signal, so it cannot judge
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a guard lets a ping not go.
+
+    Attributes:
+        prefix: whose guard it is; empty for that of all prefixes together.
+        detail: in words, with the figures.
+        until: when it may be tried again; None when only a person can change it.
+        in_flight: True when there may be room as soon as pings in flight have ended at less than their high price.
+    """
+
+    guard: Guard
+    prefix: str
+    detail: str
+    until: datetime | None = None
+    in_flight: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GuardStatus:
+    """One guard as it is shown.
+
+    Attributes:
+        prefix: empty for the guard of all prefixes together.
+        limit_usd: None where a guard has none.
+        spent_usd: what counts against the limit: spent, or for the tripwire lost, so far; None where nothing does.
+        detail: why it is in this state; empty when there is nothing to say.
+    """
+
+    guard: Guard
+    prefix: str
+    limit_usd: Decimal | None
+    spent_usd: Decimal | None
+    state: GuardState
+    detail: str = ""
 
 
 # -- events -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from keepwarm import busyhours, policies, pricing
+from keepwarm.guards import breaker
 from keepwarm.model import (
     ALWAYS,
     Action,
@@ -63,6 +64,9 @@ def decide(prefix: Prefix, state: PrefixState, now: datetime) -> Decision:
     warm_until = expiry if expiry and expiry > now else None
     if window is None:
         return _wait_for_opening(prefix, now, warm_until, Reason.OUTSIDE_BUSY_HOURS)
+    held_until = breaker.held_until(state, lifetime_of(prefix, state), now)
+    if held_until:
+        return Decision(Action.WAIT, held_until, Reason.BREAKER_OPEN, warm_until, breaker.detail_of(state))
     if warm_until is None:
         return _decide_cold(prefix, state, now, window, expiry)
     return _decide_warm(prefix, state, now, window, warm_until)
@@ -78,7 +82,7 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
             reading, and pinging the same slot again would more often pay twice than save the entry.
         jitter: in [0, 1), spreads the pause after a failure (full jitter).
     """
-    outcome = entry.outcome
+    outcome, state = entry.outcome, breaker.count(state, entry)
     if outcome is None or outcome.verdict in _TOUCHING:
         opening = entry.intent.reason is Reason.COLD_IN_BUSY_HOURS
         usage = outcome.usage if outcome else None
@@ -94,6 +98,9 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
             organic_at=state.organic_at,
             course=state.course,
             closed_at=state.closed_at,
+            rewrites=state.rewrites,
+            unknowns=state.unknowns,
+            broken_at=state.broken_at,
         )
         touched = _bill(touched, outcome.billed_ttl if outcome else None, entry.intent.started_at)
         if opening:
@@ -153,6 +160,12 @@ def margin_of(prefix: Prefix, state: PrefixState) -> timedelta:
 def ping_period(prefix: Prefix, state: PrefixState) -> timedelta:
     """The longest time between two pings of a living entry."""
     return lifetime_of(prefix, state) - margin_of(prefix, state)
+
+
+def mean_ping_period(prefix: Prefix, state: PrefixState) -> timedelta:
+    """The time between two pings of a living entry on average: each goes out a little early."""
+    period = ping_period(prefix, state)
+    return period - min(margin_of(prefix, state), period) * _SPREAD / 2
 
 
 def expiry_of(prefix: Prefix, state: PrefixState) -> datetime | None:

@@ -33,7 +33,9 @@ TUESDAY = local(2026, 3, 3, 8)
 NOON = local(2026, 3, 2, 12)
 
 # The keeper's own reasons; the planner never gives them.
-OF_THE_KEEPER = {Reason.MANUAL, Reason.DRAINING, Reason.IN_FLIGHT}
+OF_THE_KEEPER = {
+    Reason.MANUAL, Reason.DRAINING, Reason.IN_FLIGHT, Reason.CAPPED, Reason.TRIPPED, Reason.ALL_STOPPED,
+}  # fmt: skip
 
 
 def office(**changes: object) -> Prefix:
@@ -125,6 +127,9 @@ CASES = {
     ),
     "a stopped prefix is left, living or not": (
         office(), STOPPED, MONDAY, Action.LEAVE, Reason.STOPPED,
+    ),
+    "an open breaker waits": (
+        office(), touched(MINUTE, rewrites=3, broken_at=MONDAY - MINUTE), MONDAY, Action.WAIT, Reason.BREAKER_OPEN,
     ),
 }  # fmt: skip
 
