@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from keepwarm.model import Ttl
 
 _LIFETIMES = {ttl: ttl.duration.total_seconds() for ttl in Ttl}
+_NO_WAY = (math.inf, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ def pings_for(gap_seconds: float, ttl: Ttl) -> int:
     return max(0, math.ceil(gap_seconds / _LIFETIMES[ttl]) - 1)
 
 
-def optimum(requests: Sequence[Request], ttls: Collection[Ttl], before: tuple[Request, Ttl] | None = None) -> float:
-    """The least that all these requests can cost, with pings where they pay; exact, in O(requests).
+def optimum(
+    requests: Sequence[Request], ttls: Collection[Ttl], before: tuple[Request, Ttl] | None = None
+) -> tuple[float, int]:
+    """The least that these requests can cost, pings included, and how many are cold then; exact, in O(requests).
 
     After each request the entry lives with one of the ttls, and all that matters of the past is which: the cheapest way
     into each is the cheaper of bridging the gap with its pings, and of letting the entry die and writing it anew.
@@ -57,30 +60,34 @@ def optimum(requests: Sequence[Request], ttls: Collection[Ttl], before: tuple[Re
         before: a request that was paid for already, and the ttl of the entry that it left.
     """
     if not requests:
-        return 0.0
-    ttls = [*ttls, *([before[1]] if before and before[1] not in ttls else [])]
+        return 0.0, 0
+    ways: dict[Ttl, tuple[float, int]]
     if before:
-        last, ways = before[0], {ttl: 0.0 if ttl is before[1] else math.inf for ttl in ttls}
-        rest = requests
+        (last, left), rest = before, requests
+        ways = dict.fromkeys(ttls, _NO_WAY) | {left: (0.0, 0)}
     else:
         last, rest = requests[0], requests[1:]
-        ways = {ttl: last.toll.writes[ttl] for ttl in ttls}
+        ways = {ttl: (last.toll.writes[ttl], 1) for ttl in ttls}
     for request in rest:
-        gap, toll = request.at - last.at, request.toll
-        dead = min((cost for ttl, cost in ways.items() if gap > _LIFETIMES[ttl]), default=math.inf)
+        gap, toll, ping = request.at - last.at, request.toll, last.toll.read
+        dead, cold = min([way for ttl, way in ways.items() if gap > _LIFETIMES[ttl]], default=_NO_WAY)
         ways = {
-            ttl: min(cost + pings_for(gap, ttl) * last.toll.read + toll.read, dead + toll.writes[ttl])
-            for ttl, cost in ways.items()
+            ttl: min(
+                (way[0] + pings_for(gap, ttl) * ping + toll.read, way[1]),
+                (dead + toll.writes[ttl], cold + 1) if ttl in ttls else _NO_WAY,
+            )
+            for ttl, way in ways.items()
         }
         last = request
     return min(ways.values())
 
 
 def unpinged(requests: Sequence[Request], ttl: Ttl, before: Request | None = None) -> tuple[float, int]:
-    """What these requests cost when nobody pings, and how many of them find the entry dead.
+    """What these requests cost when nobody pings, and how many of them are cold then.
 
     Args:
         requests: of one prefix, ascending.
+        ttl: what every write asks for.
         before: a request that was paid for already.
     """
     cost, cold = 0.0, 0

@@ -30,22 +30,22 @@ def test_a_gap_needs_a_ping_for_each_full_lifetime_that_ends_in_it(gap, ttl, pin
 
 
 def test_no_requests_cost_nothing():
-    assert optimum([], Ttl) == 0
+    assert optimum([], Ttl) == (0, 0)
     assert unpinged([], M5) == (0, 0)
 
 
 def test_one_request_is_written_with_the_cheaper_ttl():
-    assert optimum(at(0), Ttl) == 1.25
-    assert optimum(at(0), [H1]) == 2.0
+    assert optimum(at(0), Ttl) == (1.25, 1)
+    assert optimum(at(0), [H1]) == (2.0, 1)
 
 
 def test_two_idle_hours_are_bridged_with_two_pings_of_an_hour():
-    assert optimum(at(0, 7201), Ttl) == pytest.approx(2.0 + 3 * 0.1)
-    assert optimum(at(0, 7201), [M5]) == 2.5
+    assert optimum(at(0, 7201), Ttl) == (pytest.approx(2.0 + 3 * 0.1), 1)
+    assert optimum(at(0, 7201), [M5]) == (2.5, 2)
 
 
 def test_a_weekend_is_not_bridged():
-    assert optimum(at(0, 60 * 3600), Ttl) == 2.5
+    assert optimum(at(0, 60 * 3600), Ttl) == (2.5, 2)
 
 
 def test_never_pinging_reads_within_a_lifetime_and_writes_after_it():
@@ -56,9 +56,9 @@ def test_never_pinging_reads_within_a_lifetime_and_writes_after_it():
 def test_a_request_that_was_paid_for_before_leaves_its_entry():
     before = Request(0, P)
     assert unpinged(at(200), M5, before) == (pytest.approx(0.1), 0)
-    assert optimum(at(200), Ttl, (before, M5)) == pytest.approx(0.1)
-    assert optimum(at(3700), [M5], (before, H1)) == pytest.approx(0.2)
-    assert optimum(at(200), [H1], (before, M5)) == pytest.approx(0.1)  # a living entry is read, not written anew
+    assert optimum(at(200), Ttl, (before, M5)) == (pytest.approx(0.1), 0)
+    assert optimum(at(3700), [M5], (before, H1)) == (pytest.approx(0.2), 0)
+    assert optimum(at(200), [H1], (before, M5)) == (pytest.approx(0.1), 0)  # a living entry is read, not written anew
 
 
 def every_plan(requests: list[Request], ttls: list[Ttl]) -> float:
@@ -90,13 +90,13 @@ TOLLS = st.sampled_from([P, Toll(0.05, {M5: 1.25, H1: 2.0}), Toll(0.25, {M5: 1.0
 def test_no_plan_is_cheaper_than_the_optimum_and_one_costs_as_much(gaps, tolls, ttls):
     moments = list(itertools.accumulate(gaps, initial=0))
     requests = [Request(moment, toll) for moment, toll in zip(moments, tolls, strict=False)]
-    assert optimum(requests, ttls) == pytest.approx(every_plan(requests, ttls))
+    assert optimum(requests, ttls)[0] == pytest.approx(every_plan(requests, ttls))
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=30))
 def test_knowing_more_and_choosing_more_never_costs_more(moments):
     requests = at(*sorted(moments))
-    free, five, hour = optimum(requests, Ttl), optimum(requests, [M5]), optimum(requests, [H1])
+    free, five, hour = (optimum(requests, ttls)[0] for ttls in (Ttl, [M5], [H1]))
     assert free <= min(five, hour) + 1e-9
     assert five <= unpinged(requests, M5)[0] + 1e-9
     assert hour <= unpinged(requests, H1)[0] + 1e-9
