@@ -19,6 +19,7 @@ from types import FrameType
 from keepwarm import __version__, accounting, clock, ears, simulate, telemetry
 from keepwarm.bedrock import Gateway
 from keepwarm.errors import ConfigError, LedgerError
+from keepwarm.gate import Gate
 from keepwarm.keeper import Keeper, Observer
 from keepwarm.ledger import Holder, Ledger, hold
 from keepwarm.limits import RateLimit
@@ -28,6 +29,7 @@ from keepwarm.pricing import Catalog
 from keepwarm.registry import Registry, load_catalog, load_registry
 from keepwarm.scheduler import Scheduler
 from keepwarm.settings import Settings, fingerprint_key
+from keepwarm.switch import Switch
 from keepwarm.web import Address
 
 _TICK = timedelta(seconds=1)
@@ -52,6 +54,12 @@ class Parts:
     gateway: Gateway
     keeper: Keeper
     run_id: str
+    gate: Gate
+
+
+def switch_of(settings: Settings) -> Switch:
+    """What stops all pings of this installation."""
+    return Switch(settings.stop_path, by_setting=settings.stopped)
 
 
 def read_registry(settings: Settings, now: datetime) -> tuple[Registry, Catalog]:
@@ -87,16 +95,18 @@ def opened(
     with Ledger.open(settings.ledger) as ledger:
         run_id = uuid.uuid4().hex
         gateway = Gateway(settings.max_concurrent_pings, read_timeout_seconds=settings.read_timeout_seconds)
+        gate = Gate(settings.limits, switch_of(settings).reason, observers)
         keeper = Keeper(
             pinger=_Overheard(gateway, hear) if hear else gateway,
             book=ledger,
             run_id=run_id,
             now=now,
             rate=RateLimit(settings.requests_per_minute),
+            gate=gate,
             observers=observers,
         )
         keeper.adopt(registry.prefixes)
-        yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id)
+        yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id, gate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +212,8 @@ class Daemon:
                 return 0
             if order == _RELOAD:
                 self._reload()
+            if self.parts.gate.look_at_stop(self._now()):
+                self._rearm_all()
             if not self._scheduler.alive:
                 self._tell("scheduler_died", "error", hint="the supervisor should start keepwarm again")
                 return 1

@@ -103,3 +103,9 @@ class LedgerError(KeepwarmError):
 
     code = "ledger_unavailable"
     retryable = True
+
+
+class Guarded(KeepwarmError):
+    """A guard on money holds a ping back that somebody asked for; nothing was sent."""
+
+    code = "guarded"

@@ -16,6 +16,7 @@ from keepwarm.model import (
     Decision,
     Entry,
     Event,
+    Guard,
     Prefix,
     PrefixState,
     Usage,
@@ -69,6 +70,25 @@ def of_billed_ttl(prefix: Prefix, before: PrefixState, after: PrefixState, now: 
     if after.billed_ttl is not prefix.ttl:
         return Event("ttl_not_honoured", now, "warning", fields)
     return Event("ttl_honoured_again", now, "info", fields) if before.billed_ttl else None
+
+
+def of_guard(guard: Guard, prefix: str, detail: str, now: datetime) -> Event:
+    """A guard on money began to hold pings back, or with an empty detail stopped to: `guard_tripped` or the way back.
+
+    Args:
+        prefix: empty for the guard of all prefixes together.
+    """
+    fields: dict[str, object] = {"guard": guard.value, "prefix": prefix or "all"}
+    if detail:
+        return Event("guard_tripped", now, "warning", fields | {"detail": detail})
+    return Event("guard_recovered", now, "info", fields)
+
+
+def of_breaker(prefix: Prefix, before: PrefixState, after: PrefixState, now: datetime) -> Event | None:
+    """The breaker of a prefix opened or closed; None when it did neither. Half-open it is still on its way."""
+    if bool(before.broken_at) == bool(after.broken_at):
+        return None
+    return of_guard(Guard.BREAKER, prefix.name, breaker.detail_of(after), now)
 
 
 def of_witnesses(prefix: Prefix, answer: Answer, now: datetime) -> Event | None:

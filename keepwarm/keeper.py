@@ -18,7 +18,9 @@ from typing import Protocol
 
 from keepwarm import events, planner, verdicts
 from keepwarm.clock import monotonic_seconds
-from keepwarm.errors import ConfigError, KeepwarmError, LedgerError, Problem, Unavailable
+from keepwarm.errors import ConfigError, Guarded, KeepwarmError, LedgerError, Problem, Unavailable
+from keepwarm.gate import Gate
+from keepwarm.guards.spending import Reservation
 from keepwarm.limits import RateLimit
 from keepwarm.memory import Book, Memory
 from keepwarm.model import (
@@ -27,6 +29,8 @@ from keepwarm.model import (
     Decision,
     Entry,
     Event,
+    Guard,
+    Hold,
     Intent,
     Outcome,
     Prefix,
@@ -37,6 +41,10 @@ from keepwarm.model import (
 )
 
 Observer = Callable[[Event], None]
+
+# Guards that are not a cap have a reason of their own.
+_HELD = {Guard.TRIPWIRE: Reason.TRIPPED, Guard.STOP_ALL: Reason.ALL_STOPPED}
+_GUARDED_HINT = "`keepwarm guards` shows every guard, docs/reference.md says how to move it"
 
 
 class Pinger(Protocol):
@@ -62,6 +70,7 @@ class Keeper:
 
     Args:
         run_id: names this run in the ledger.
+        gate: the guards on money; None for those of an installation without settings.
         observers: called with every event, in the thread that caused it; they must not raise.
         randomness: for the jitter of retries.
     """
@@ -74,11 +83,14 @@ class Keeper:
         run_id: str,
         now: Callable[[], datetime],
         rate: RateLimit,
+        gate: Gate | None = None,
         observers: Sequence[Observer] = (),
         randomness: random.Random | None = None,
     ) -> None:
         self._pinger = pinger
         self._memory = Memory(book, run_id, now, self._observe)
+        self._gate = gate or Gate(observers=observers)
+        self._loaded = False
         self._now = now
         self._rate = rate
         self._observers = observers
@@ -105,6 +117,10 @@ class Keeper:
         with self._idle:
             known = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
         states = self._memory.recall([prefix for prefix in prefixes if prefix.fingerprint not in known])
+        if not self._loaded:
+            now = self._now()
+            self._gate.load(self._memory.spent(now), now)
+            self._loaded = True
         kept_now: dict[str, _Kept] = {}
         for prefix in prefixes:
             kept = known.get(prefix.fingerprint) or _Kept(prefix, states[prefix.fingerprint])
@@ -134,7 +150,9 @@ class Keeper:
             LedgerError: it cannot be read; what was missed is learnt the next time.
         """
         self._memory.write_overdue()
-        self._news.update(entry.intent.fingerprint for entry in self._memory.news())
+        for entry in self._memory.news():
+            self._gate.add(entry)
+            self._news.add(entry.intent.fingerprint)
         changed = []
         cared_for = tuple(self._kept.values())
         self._news.intersection_update(kept.prefix.fingerprint for kept in cared_for)
@@ -179,30 +197,37 @@ class Keeper:
             if not alone:
                 return self._come_again(kept)
             now = self._now()
-            decision = planner.decide(kept.prefix, kept.state, now)
-            if decision.action is Action.PING and decision.at and decision.at <= now:
-                if self._has_turn(kept, decision, now):
-                    self._send(kept, decision.reason, now)
-                decision = planner.decide(kept.prefix, kept.state, self._now())
+            decision = self._decide(kept, now)
+            if _is_due(decision, now):
+                decision = self._send(kept, decision, now)
             self._tell_state(kept, decision)
             return decision
 
     def look(self, name: str) -> Decision:
         """What would be decided now; nothing is sent."""
-        kept = self._find(name)
-        return planner.decide(kept.prefix, kept.state, self._now())
+        kept, now = self._find(name), self._now()
+        decision = self._decide(kept, now)
+        hold = self._gate.look(kept.prefix, kept.state, now) if _is_due(decision, now) else None
+        return self._held(kept, decision, hold, now) if hold else decision
 
     def ping(self, name: str) -> Entry:
         """Send one ping now because somebody asked for it, also outside busy hours and when stopped.
 
+        Caps and the stop of all hold it too; breaker and tripwire do not, since it is how a person tries.
+
         Raises:
+            Guarded: a guard on money holds it.
             LedgerError: its entry cannot be written, so it was not sent.
         """
         kept = self._find(name)
         with self._alone(kept) as alone:
             if not alone:
                 raise LedgerError(f"{name} is being pinged at this moment, or the daemon is stopping")
-            return self._ping(kept, Reason.MANUAL, self._now())
+            now = self._now()
+            entered = self._gate.enter(kept.prefix, kept.state, now, by_hand=True)
+            if isinstance(entered, Hold):
+                raise Guarded(f"{name} was not pinged: {entered.detail}", hint=_GUARDED_HINT)
+            return self._ping(kept, Reason.MANUAL, now, entered)
 
     def drain(self, within: timedelta) -> bool:
         """Send nothing from now on and wait for the pings in flight.
@@ -218,14 +243,34 @@ class Keeper:
 
     # -- one ping -------------------------------------------------------------------------------------------------
 
-    def _send(self, kept: _Kept, reason: Reason, now: datetime) -> None:
+    def _decide(self, kept: _Kept, now: datetime) -> Decision:
+        """What the planner says, unless no ping of this prefix may go whatever it costs."""
+        decision = planner.decide(kept.prefix, kept.state, now)
+        hold = self._gate.standing(kept.prefix, now)
+        return decision if hold is None or kept.state.stop else self._held(kept, decision, hold, now)
+
+    def _held(self, kept: _Kept, decision: Decision, hold: Hold, now: datetime) -> Decision:
+        """The decision in the place of one to ping that a guard does not let go."""
+        until = now + planner.margin_of(kept.prefix, kept.state) / 4 if hold.in_flight else hold.until
+        action = Action.WAIT if until else Action.LEAVE
+        return Decision(action, until, _HELD.get(hold.guard, Reason.CAPPED), decision.warm_until, hold.detail)
+
+    def _send(self, kept: _Kept, decision: Decision, now: datetime) -> Decision:
+        """Ping if guards and rate limit let it go; what is decided then."""
+        entered = self._gate.enter(kept.prefix, kept.state, now)
+        if isinstance(entered, Hold):
+            return self._held(kept, decision, entered, now)
+        if not self._has_turn(kept, decision, now):
+            self._gate.leave(entered, Decimal(0))
+            return self._decide(kept, now)
         try:
-            self._ping(kept, reason, now)
+            self._ping(kept, decision.reason, now, entered)
         except LedgerError as error:
             kept.state = planner.hold_back(kept.prefix, kept.state, now, error.code, self._random.random())
             self._tell("ledger_failed", "error", prefix=kept.prefix.name, error=str(error), hint=error.hint)
+        return self._decide(kept, self._now())
 
-    def _ping(self, kept: _Kept, reason: Reason, now: datetime) -> Entry:
+    def _ping(self, kept: _Kept, reason: Reason, now: datetime, reserved: Reservation) -> Entry:
         prefix, before = kept.prefix, kept.state
         intent = Intent(
             prefix=prefix.name,
@@ -240,8 +285,13 @@ class Keeper:
             high_cost_usd=verdicts.high_cost_usd(prefix, before),
             provisioned=prefix.provisioned,
         )
-        number = self._memory.open(intent)
+        try:
+            number = self._memory.open(intent)
+        except LedgerError:
+            self._gate.leave(reserved, Decimal(0))
+            raise
         outcome = self._judge(prefix, intent, before.billed_ttl)
+        self._gate.leave(reserved, outcome.cost_usd)
         entry = Entry(number, intent, outcome)
         kept.state = planner.absorb(prefix, before, entry, self._random.random())
         self._memory.close(number, outcome)
@@ -327,9 +377,14 @@ class Keeper:
             totals = (self._refresh_cost_usd, self._avoidable_usd)
         self._observe(events.of_ping(entry, before, *totals))
         self._observe(events.of_billed_ttl(prefix, before, after, self._now()))
+        self._observe(events.of_breaker(prefix, before, after, self._now()))
 
     def _tell_state(self, kept: _Kept, decision: Decision) -> None:
         event = events.of_decision(kept.prefix, kept.state, decision, self._now())
         if kept.told != (event.name, decision.reason):
             kept.told = (event.name, decision.reason)
             self._observe(event)
+
+
+def _is_due(decision: Decision, now: datetime) -> bool:
+    return decision.action is Action.PING and decision.at is not None and decision.at <= now

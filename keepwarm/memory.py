@@ -13,6 +13,7 @@ from typing import Protocol
 
 from keepwarm import planner
 from keepwarm.errors import LedgerError
+from keepwarm.guards.spending import Spent, day_of, month_of
 from keepwarm.model import Entry, Event, IdleLimitPolicy, Intent, Outcome, Prefix, PrefixState, Touch, Ttl
 
 # An entry of another process without an outcome is taken to be in flight for this long, and for an orphan afterwards.
@@ -45,6 +46,9 @@ class Book(Protocol):
 
     def billed_ttls(self, fingerprints: Collection[str]) -> dict[str, Ttl]:
         """What the last write of each fingerprint was billed as, where it was told."""
+
+    def spent(self, since: datetime, lately: datetime, up_to: int | None = None) -> list[Spent]:
+        """What was spent per prefix since a moment, and of that since a later one, by entries up to a number."""
 
 
 class Memory:
@@ -110,6 +114,14 @@ class Memory:
             else:
                 ended.append(entry)
         return ended
+
+    def spent(self, now: datetime) -> list[Spent]:
+        """What the entries known so far spent in this month and day.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        return self._book.spent(month_of(now), day_of(now), self._seen)
 
     # -- writing --------------------------------------------------------------------------------------------------
 

@@ -223,6 +223,10 @@ class Limits:
     tripwire_usd: Decimal = Decimal(5)
 
 
+# Of all prefixes together, where the settings say nothing; only day and month count.
+LIMITS_IN_ALL = Limits(day_cap_usd=Decimal(100), month_cap_usd=Decimal(2000))
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where a request goes and on whose account: one boto3 client serves one route.

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +19,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from keepwarm.errors import ConfigError, Problem
+from keepwarm.model import LIMITS_IN_ALL, Limits
 
 PREFIX = "KEEPWARM_"
 _KEY_BYTES = 32
@@ -71,6 +73,20 @@ class Settings(BaseSettings):
     reconcile_seconds: Annotated[float, Field(gt=0)] = Field(
         30, description="How often every prefix is looked at anew, whatever its timer says."
     )
+    day_cap_usd: Annotated[Decimal, Field(ge=0)] = Field(
+        LIMITS_IN_ALL.day_cap_usd,
+        description="What all pings of a day in UTC may cost, those of other processes on this ledger included; 0 for "
+        "none at all.",
+    )
+    month_cap_usd: Annotated[Decimal, Field(ge=0)] = Field(
+        LIMITS_IN_ALL.month_cap_usd, description="The same for a calendar month in UTC."
+    )
+    stopped: bool = Field(False, description="`true` stops all pings; also those that somebody asks for.")
+    stop_file: Path | None = Field(
+        None,
+        description="A file that stops all pings while it exists; by default `stopped` in the state directory. "
+        "`keepwarm stop-all` writes it.",
+    )
     listen: str = Field(
         "127.0.0.1:8378",
         description="Where the HTTP interface listens, as `host:port`; `off` for nowhere. Other addresses than "
@@ -115,6 +131,16 @@ class Settings(BaseSettings):
         if not token:
             raise ConfigError([Problem(str(self.token_file), 0, "", "is empty; it must hold the token")])
         return token
+
+    @property
+    def stop_path(self) -> Path:
+        """The file that stops all pings, with the default filled in."""
+        return self.stop_file or self.state_dir / "stopped"
+
+    @property
+    def limits(self) -> Limits:
+        """The caps of all prefixes together."""
+        return Limits(day_cap_usd=self.day_cap_usd, month_cap_usd=self.month_cap_usd)
 
     @property
     def drain(self) -> timedelta:

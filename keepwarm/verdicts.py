@@ -11,6 +11,9 @@ from keepwarm import pricing
 from keepwarm.errors import KeepwarmError, Unavailable
 from keepwarm.model import Answer, Intent, Outcome, Prefix, PrefixState, Ttl, Usage, Verdict
 
+# What a ping sends behind its last cache point, and a little more: a few tokens are never cached.
+_UNCACHED_TOKENS = 100
+
 
 def judge(prefix: Prefix, intent: Intent, answer: Answer, honoured: Ttl | None = None) -> Outcome:
     """What an answer means: verdict and money.
@@ -52,7 +55,7 @@ def high_cost_usd(prefix: Prefix, state: PrefixState) -> Decimal:
     Before the first usage the estimate is doubled, since some languages take two tokens where English takes one.
     """
     tokens = state.cached_tokens or 2 * prefix.estimated_tokens
-    usage = Usage(0, prefix.facts.min_max_tokens, 0, tokens)
+    usage = Usage(_UNCACHED_TOKENS, prefix.facts.min_max_tokens, 0, tokens)
     return pricing.cost_usd(prefix.facts.prices, usage, prefix.ttl)
 
 

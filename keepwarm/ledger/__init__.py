@@ -23,6 +23,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Insert,
+from keepwarm.ledger.sums import spent_from, spent_query
     Row,
     Select,
     and_,
@@ -39,7 +40,9 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, StaticPool
 
 from keepwarm.clock import sleep
 from keepwarm.errors import LedgerError
-from keepwarm.ledger.files import create_file, parse_url, sqlite_file
+from keepwarm.guards.spending import Spent
+from keepwarm.ledger.database import NEWER_HINT, held, open_engine, single_engine, worded
+from keepwarm.ledger.lease import Lease, fenced
 from keepwarm.ledger.lock import Holder, hold
 from keepwarm.ledger.tables import (
     ENTRY_COLUMNS,
@@ -309,6 +312,14 @@ def _read(kind: Callable[[Row[Any]], Read], rows: Sequence[Row[Any]]) -> list[Re
         return [kind(row) for row in rows]
     except ValueError as error:
         raise LedgerError(f"an entry of the ledger cannot be read: {error}", hint=_NEWER_HINT) from None
+
+    def spent(self, since: datetime, lately: datetime, up_to: int | None = None) -> list[Spent]:
+        """What pings since a moment cost per prefix, and of that since a later moment; without provisioned throughput.
+
+        Args:
+            up_to: entries with higher numbers do not count; None for all.
+        """
+        return spent_from(self._rows(spent_query(since, lately, up_to)))
 
 
 def _known_requests(connection: Connection, request_ids: Sequence[str]) -> set[str]:

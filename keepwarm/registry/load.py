@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from keepwarm import busyhours, dialects, fingerprint, planner
 from keepwarm.errors import ConfigError, Problem
-from keepwarm.model import ALWAYS, Api, BusyHours, Family, ModelFacts, Prefix, Route, Section, Ttl
+from keepwarm.model import ALWAYS, Api, BusyHours, Family, Limits, ModelFacts, Prefix, Route, Section, Ttl
 from keepwarm.pricing import Catalog, CatalogError, parse_catalog, parse_model_id, parse_prices
 from keepwarm.registry import requests
 from keepwarm.registry.document import Document, Location, read_document
@@ -310,6 +310,7 @@ class _Loader:
             ping_request=ping.request,
             provisioned=entry.provisioned,
             metrics=entry.metrics,
+            limits=Limits(entry.ping_cap_usd, entry.day_cap_usd, entry.month_cap_usd, entry.tripwire_usd),
             tags=tuple(sorted(entry.tags.items())),
             line=self._findings.line(place.entry),
             sketch=ping.sketch,

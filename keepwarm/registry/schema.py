@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
+from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from keepwarm import busyhours
-from keepwarm.model import Api, BusyHours, BusyHoursPolicy, IdleLimitPolicy, Policy, Ttl, Window
+from keepwarm.model import Api, BusyHours, BusyHoursPolicy, IdleLimitPolicy, Limits, Policy, Ttl, Window
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -46,6 +47,17 @@ def _parse_policy(value: Any) -> Policy:
     if isinstance(value, dict) and set(value) == {"idle_limit"} and _is_count(value["idle_limit"]):
         return IdleLimitPolicy(value["idle_limit"])
     raise ValueError("must be busy_hours, or {idle_limit: N} with a whole number N of 0 or more")
+
+
+def _parse_money(value: Any) -> Decimal:
+    """USD of 0 or more, exact as it is written."""
+    try:
+        amount = Decimal(str(value)) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+    except InvalidOperation:
+        amount = None
+    if amount is None or not amount.is_finite() or amount < 0:
+        raise ValueError(f"must be USD of 0 or more, such as 2.50, not {_shown(value)}")
+    return amount
 
 
 def _is_count(value: Any) -> bool:
@@ -109,6 +121,7 @@ def _formed(pattern: str, form: str) -> AfterValidator:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_positive_duration)]
+Money = Annotated[Decimal, BeforeValidator(_parse_money)]
 TtlField = Annotated[Ttl, BeforeValidator(_choice(Ttl))]
 ApiField = Annotated[Api, BeforeValidator(_choice(Api))]
 PolicyField = Annotated[Policy, BeforeValidator(_parse_policy)]
@@ -182,6 +195,10 @@ class PrefixEntry(_Strict):
     role_arn: RoleArn | None = None
     provisioned: bool = False
     metrics: bool = False
+    ping_cap_usd: Money = Limits().ping_cap_usd
+    day_cap_usd: Money = Limits().day_cap_usd
+    month_cap_usd: Money = Limits().month_cap_usd
+    tripwire_usd: Money = Limits().tripwire_usd
     tags: dict[str, str] = {}
     prices: dict[str, Any] | None = None
     min_tokens: Annotated[int, Field(ge=1)] | None = None

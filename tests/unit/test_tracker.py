@@ -208,7 +208,7 @@ def test_at_most_is_never_below_what_is_expected():
         for state in (unknown, known):
             assert tracker.at_most_usd(PREFIX, state, requests) > tracker.expected_usd(PREFIX, state, requests)
     assert tracker.at_most_usd(PREFIX, unknown, 10) == 10 * pricing.cost_usd(
-        PREFIX.facts.prices, Usage(0, 1, 0, 10_000), Ttl.FIVE_MINUTES
+        PREFIX.facts.prices, Usage(100, 1, 0, 10_000), Ttl.FIVE_MINUTES
     )
 
 
