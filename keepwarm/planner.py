@@ -17,6 +17,7 @@ from keepwarm.model import (
     Action,
     Decision,
     Entry,
+    Intent,
     Outcome,
     Prefix,
     PrefixState,
@@ -84,14 +85,14 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
     """
     outcome, state = entry.outcome, breaker.count(state, entry)
     if outcome is None or outcome.verdict in _TOUCHING:
-        opening = entry.intent.reason is Reason.COLD_IN_BUSY_HOURS
         usage = outcome.usage if outcome else None
         state = _without_the_impossible(state, outcome.completed_at if outcome else entry.intent.started_at)
+        idle_pings, idle_pings_at = _idle_after(state, entry.intent)
         touched = PrefixState(
             touched_at=_later(state.touched_at, entry.intent.started_at),
             stop=state.stop if outcome is None else None,  # an orphan proves nothing
-            idle_pings=state.idle_pings,
-            idle_pings_at=state.idle_pings_at,
+            idle_pings=idle_pings,
+            idle_pings_at=idle_pings_at,
             billed_ttl=state.billed_ttl,
             billed_at=state.billed_at,
             cached_tokens=usage.cache_read_tokens + usage.cache_write_tokens if usage else state.cached_tokens,
@@ -102,10 +103,7 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
             unknowns=state.unknowns,
             broken_at=state.broken_at,
         )
-        touched = _bill(touched, outcome.billed_ttl if outcome else None, entry.intent.started_at)
-        if opening:
-            return replace(touched, idle_pings=0, idle_pings_at=())
-        return _count_idle(touched, entry.intent.started_at)
+        return _bill(touched, outcome.billed_ttl if outcome else None, entry.intent.started_at)
     if outcome.verdict is Verdict.UNCACHED:
         return _absorb_uncached(prefix, state, entry, outcome)
     if outcome.verdict is Verdict.ERROR and not outcome.retryable:
@@ -125,9 +123,12 @@ def absorb_touch(prefix: Prefix, state: PrefixState, touch: Touch) -> PrefixStat
     """
     if touch.fingerprint != prefix.fingerprint or (touch.usage and touch.usage.verdict not in _TOUCHING):
         return state
+    idle_pings, idle_pings_at = _idle_before(state, touch.started_at)
     touched = replace(
-        _take_back_idle(state, touch.started_at),
+        state,
         touched_at=_later(state.touched_at, touch.started_at),
+        idle_pings=idle_pings,
+        idle_pings_at=idle_pings_at,
         organic_at=_later(state.organic_at, touch.started_at),
         closed_at=state.closed_at if state.closed_at and touch.started_at <= state.closed_at else None,
     )
@@ -215,19 +216,21 @@ def _bill(state: PrefixState, billed: Ttl | None, at: datetime) -> PrefixState:
     return replace(state, billed_ttl=billed, billed_at=at)
 
 
-def _count_idle(state: PrefixState, at: datetime) -> PrefixState:
-    """One more ping, unless an organic request came after it had started."""
-    if state.organic_at and state.organic_at >= at:
-        return state
-    return replace(state, idle_pings=state.idle_pings + 1, idle_pings_at=(*state.idle_pings_at, at)[-_IDLE_KEPT:])
+def _idle_after(state: PrefixState, ping: Intent) -> tuple[int, tuple[datetime, ...]]:
+    """One more idle ping, unless an organic request came after it had started; none after an opening write."""
+    if ping.reason is Reason.COLD_IN_BUSY_HOURS:
+        return 0, ()
+    if state.organic_at and state.organic_at >= ping.started_at:
+        return state.idle_pings, state.idle_pings_at
+    return state.idle_pings + 1, (*state.idle_pings_at, ping.started_at)[-_IDLE_KEPT:]
 
 
-def _take_back_idle(state: PrefixState, at: datetime) -> PrefixState:
-    """Count only the idle pings after an organic request; one older than all that are remembered changes nothing."""
+def _idle_before(state: PrefixState, at: datetime) -> tuple[int, tuple[datetime, ...]]:
+    """The idle pings after an organic request only; one older than all that are remembered changes nothing."""
     if state.touched_at is None or at >= state.touched_at:
-        return replace(state, idle_pings=0, idle_pings_at=())
+        return 0, ()
     later = tuple(ping for ping in state.idle_pings_at if ping > at)
-    return state if later == state.idle_pings_at else replace(state, idle_pings=len(later), idle_pings_at=later)
+    return (state.idle_pings, later) if later == state.idle_pings_at else (len(later), later)
 
 
 def _without_the_future(prefix: Prefix, state: PrefixState, now: datetime) -> PrefixState:
