@@ -6,44 +6,24 @@ knows SQLAlchemy; nothing but `LedgerError` leaves it.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Self, TypeVar
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    Insert,
-from keepwarm.ledger.sums import spent_from, spent_query
-    Row,
-    Select,
-    and_,
-    create_engine,
-    event,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError, StatementError
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool, StaticPool
+from sqlalchemy import Connection, Engine, Insert, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.pool import StaticPool
 
-from keepwarm.clock import sleep
+from keepwarm.clock import steady_seconds, utc_now
 from keepwarm.errors import LedgerError
 from keepwarm.guards.spending import Spent
 from keepwarm.ledger.database import NEWER_HINT, held, open_engine, single_engine, worded
 from keepwarm.ledger.lease import Lease, fenced
 from keepwarm.ledger.lock import Holder, hold
+from keepwarm.ledger.sums import spent_from, spent_query
 from keepwarm.ledger.tables import (
     ENTRY_COLUMNS,
     cursors,
@@ -56,12 +36,12 @@ from keepwarm.ledger.tables import (
     touch_row,
     touches,
 )
-from keepwarm.model import Entry, Intent, Outcome, Touch, Ttl
+from keepwarm.model import Entry, Intent, Outcome, Touch, Ttl, Verdict
 
-__all__ = ["Holder", "Ledger", "hold"]
+__all__ = ["Holder", "Lease", "Ledger", "hold"]
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
 _PAGE_ROWS = 1_000
+_LEADER_HINT = "another daemon on this ledger leads now, or will in a moment; ask that one"
 
 Read = TypeVar("Read")
 
@@ -78,6 +58,8 @@ class Ledger:
         # reads share the one connection. Other databases arrange their writers themselves.
         self._write_lock = threading.Lock() if one_writer else None
         self._read_lock = self._write_lock if isinstance(engine.pool, StaticPool) else None
+        self._writer = uuid.uuid4().hex
+        self._lease: Lease | None = None
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -86,22 +68,12 @@ class Ledger:
         Raises:
             LedgerError: it cannot be opened or written, is not a database, or was migrated by a newer keepwarm.
         """
-        parsed = parse_url(url)
-        path = sqlite_file(parsed)
-        if path:
-            create_file(path)
-        engine = _connect(parsed, in_memory=parsed.get_backend_name() == "sqlite" and path is None)
-        try:
-            with _told(f"cannot open the ledger {parsed.render_as_string(hide_password=True)}", hint=_OPEN_HINT):
-                _migrate(engine)
-        except BaseException:
-            engine.dispose()
-            raise
-        return cls(engine, one_writer=parsed.get_backend_name() == "sqlite")
+        engine = open_engine(url)
+        return cls(engine, one_writer=engine.dialect.name == "sqlite")
 
     def close(self) -> None:
         """Close every connection; closing twice is fine."""
-        with _told("cannot close the ledger"):
+        with worded("cannot close the ledger"):
             self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -109,6 +81,32 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    # -- leading --------------------------------------------------------------------------------------------------
+
+    def lead(self, holder: Holder, key_check: str) -> Lease | None:
+        """Claim to lead among the daemons on this ledger; from then on `open_entry` refuses while another leads.
+
+        Args:
+            key_check: the same for all daemons that have the same fingerprint key.
+
+        Returns:
+            The claim, asked once already; None on a database where `hold` keeps other daemons away.
+
+        Raises:
+            LedgerError: the database cannot be asked, or is led by a daemon with another key.
+        """
+        if self._engine.dialect.name != "postgresql":
+            return None
+        lease = Lease(single_engine(self._engine), holder, key_check, steady_seconds)
+        try:
+            lease.beat()
+            lease.check_key()
+        except BaseException:
+            lease.give_up()
+            raise
+        self._lease = lease
+        return lease
 
     # -- writing --------------------------------------------------------------------------------------------------
 
@@ -121,8 +119,30 @@ class Ledger:
 
         Returns:
             The number of the entry, above every number given before.
+
+        Raises:
+            LedgerError: it cannot be written, or another daemon leads (see `lead`); the ping must not leave.
         """
+        if self._lease is not None:
+            return self._open_fenced(self._lease, intent, run_id)
         return self._insert(insert(intents), intent_row(intent, run_id), "cannot write an intent to the ledger")
+
+    def _open_fenced(self, lease: Lease, intent: Intent, run_id: str) -> int:
+        term, trouble = lease.term, "cannot write an intent to the ledger"
+        found = None
+        if term is not None:
+            with worded(trouble), self._engine.connect() as connection:
+                alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+                found = alone.execute(fenced(intent_row(intent, run_id), term)).scalar_one_or_none()
+        if found is None:
+            raise LedgerError("not sent: this daemon does not lead (any more)", hint=_LEADER_HINT)
+        number = int(found)
+        if lease.term != term:  # stopped or cut off while it was written: another leads, or may at any moment
+            message = "the lead was lost before it was sent"
+            unsent = Outcome(utc_now(), Verdict.ERROR, Decimal(0), error_code=LedgerError.code, error_message=message)
+            self.close_entry(number, unsent)
+            raise LedgerError(f"not sent: {message}", hint=_LEADER_HINT)
+        return number
 
     def close_entry(self, number: int, outcome: Outcome) -> None:
         """Write what became of a ping; an entry is closed once, and only after it was opened."""
@@ -137,7 +157,7 @@ class Ledger:
         Returns:
             The request ids that were new.
         """
-        with _told("cannot write touches to the ledger"), _held(self._write_lock):
+        with worded("cannot write touches to the ledger"), held(self._write_lock):
             try:
                 return self._add_unknown(told)
             except IntegrityError:  # another process wrote one of them in between: now it is known
@@ -151,7 +171,7 @@ class Ledger:
                 if touch.request_id not in known:
                     fresh.setdefault((touch.request_id, touch.fingerprint), touch)
             if fresh:
-                connection.execute(insert(touches), [touch_row(touch) for touch in fresh.values()])
+                connection.execute(insert(touches), [touch_row(touch, self._writer) for touch in fresh.values()])
         return {request_id for request_id, _ in fresh}
 
     def set_cursor(self, source: str, value: str, at: datetime) -> None:
@@ -160,7 +180,7 @@ class Ledger:
         Args:
             at: aware; when it was read.
         """
-        with _told("cannot write a cursor to the ledger"), _held(self._write_lock):
+        with worded("cannot write a cursor to the ledger"), held(self._write_lock):
             try:
                 self._set_cursor(source, value, at)
             except IntegrityError:  # another process wrote the first one in between
@@ -173,7 +193,7 @@ class Ledger:
                 connection.execute(insert(cursors), {"source": source, **row})
 
     def _insert(self, statement: Insert, row: Mapping[str, Any], trouble: str) -> int:
-        with _told(trouble), _held(self._write_lock), self._engine.begin() as connection:
+        with worded(trouble), held(self._write_lock), self._engine.begin() as connection:
             return int(connection.execute(statement, row).inserted_primary_key[0])  # type: ignore[index]
 
     # -- reading --------------------------------------------------------------------------------------------------
@@ -251,6 +271,20 @@ class Ledger:
         }
         return {fingerprint: told for fingerprint, told in found.items() if told}
 
+    def others_touches(self, after: int) -> list[tuple[int, Touch]]:
+        """Touches of registered prefixes that others wrote, with their numbers above one, by number; 1,000 at most.
+
+        One that is being written at this moment may come later than those with higher numbers.
+        """
+        wanted = touches.c.writer.is_not(None), touches.c.writer != self._writer, touches.c.fingerprint != ""
+        query = select(touches).where(touches.c.number > after, *wanted).order_by(touches.c.number).limit(_PAGE_ROWS)
+        rows = self._rows(query)
+        return list(zip((row.number for row in rows), _read(touch_from, rows), strict=True))
+
+    def latest_touch(self) -> int:
+        """The highest number of a touch so far; 0 without any."""
+        return self._rows(select(func.max(touches.c.number)))[0][0] or 0
+
     def cursor(self, source: str) -> str | None:
         """How far a source of touches was read, as `set_cursor` was told; None before the first time."""
         rows = self._rows(select(cursors.c.value).where(cursors.c.source == source))
@@ -279,6 +313,14 @@ class Ledger:
             _entries().where(outcomes.c.number.is_(None), intents.c.run_id != not_run_id).order_by(intents.c.number)
         )
 
+    def spent(self, since: datetime, lately: datetime, up_to: int | None = None) -> list[Spent]:
+        """What pings since a moment cost per prefix, and of that since a later moment; without provisioned throughput.
+
+        Args:
+            up_to: entries with higher numbers do not count; None for all.
+        """
+        return spent_from(self._rows(spent_query(since, lately, up_to)))
+
     def latest_number(self) -> int:
         """The highest number given so far; 0 in an empty ledger."""
         return self._rows(select(func.max(intents.c.number)))[0][0] or 0
@@ -296,7 +338,7 @@ class Ledger:
         return _read(entry_from, self._rows(query))
 
     def _rows(self, query: Select[Any]) -> list[Any]:
-        with _told("cannot read the ledger"), _held(self._read_lock), self._engine.connect() as connection:
+        with worded("cannot read the ledger"), held(self._read_lock), self._engine.connect() as connection:
             return list(connection.execute(query))
 
 
@@ -311,15 +353,7 @@ def _read(kind: Callable[[Row[Any]], Read], rows: Sequence[Row[Any]]) -> list[Re
     try:
         return [kind(row) for row in rows]
     except ValueError as error:
-        raise LedgerError(f"an entry of the ledger cannot be read: {error}", hint=_NEWER_HINT) from None
-
-    def spent(self, since: datetime, lately: datetime, up_to: int | None = None) -> list[Spent]:
-        """What pings since a moment cost per prefix, and of that since a later moment; without provisioned throughput.
-
-        Args:
-            up_to: entries with higher numbers do not count; None for all.
-        """
-        return spent_from(self._rows(spent_query(since, lately, up_to)))
+        raise LedgerError(f"an entry of the ledger cannot be read: {error}", hint=NEWER_HINT) from None
 
 
 def _known_requests(connection: Connection, request_ids: Sequence[str]) -> set[str]:
@@ -327,103 +361,3 @@ def _known_requests(connection: Connection, request_ids: Sequence[str]) -> set[s
     query = select(touches.c.request_id)
     parts = (request_ids[start : start + _PAGE_ROWS] for start in range(0, len(request_ids), _PAGE_ROWS))
     return {row.request_id for part in parts for row in connection.execute(query.where(touches.c.request_id.in_(part)))}
-
-
-# -- connecting ---------------------------------------------------------------------------------------------------
-
-_OPEN_HINT = "check KEEPWARM_LEDGER_URL, that the database is up, and that this user may write to it"
-_NEWER_HINT = "run the newer keepwarm that wrote it, or give this one another KEEPWARM_LEDGER_URL"
-_TROUBLE_HINT = "check that the ledger's disk has room, that its database is up, and that nobody changed its tables"
-_DRIVER_HINT = "install the driver that KEEPWARM_LEDGER_URL names, or correct it"
-
-
-_BUSY_TIMEOUT = timedelta(seconds=30)
-_WAL_PAUSE = timedelta(milliseconds=20)
-
-
-def _connect(url: URL, *, in_memory: bool) -> Engine:
-    options: dict[str, Any] = {"hide_parameters": True}
-    if in_memory:
-        options |= {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
-    elif url.get_backend_name() != "sqlite":
-        options |= {"poolclass": QueuePool, "pool_size": 10, "max_overflow": 20, "pool_pre_ping": True}
-    try:
-        engine = create_engine(url, **options)
-    except (SQLAlchemyError, ImportError) as error:
-        raise LedgerError(f"no driver for the ledger's database: {error}", hint=_DRIVER_HINT) from None
-    if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
-    return engine
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT // timedelta(milliseconds=1)}")
-    connection.execute("PRAGMA foreign_keys = ON")
-    _switch_to_wal(connection)
-    # FULL: an intent must outlive a power cut, or a billed ping could be missing; NORMAL would only outlive kill -9.
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    # The first switch of a new file needs it alone, and SQLite does not wait for that as it waits for locks elsewhere:
-    # two processes that open an empty ledger at once would see one of them fail.
-    for _ in range(_BUSY_TIMEOUT // _WAL_PAUSE):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-                raise
-            sleep(_WAL_PAUSE)
-        else:
-            return
-    raise sqlite3.OperationalError("another process keeps the new database to itself")
-
-
-def _migrate(engine: Engine) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    script = ScriptDirectory.from_config(config)
-    with engine.connect() as connection:
-        if _is_current(connection, script):
-            return
-        connection.rollback()
-        if connection.dialect.name == "sqlite":
-            # Two processes may open an empty ledger at once: one migrates, the other waits and then finds it done.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        if not _is_current(connection, script):
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-        connection.commit()
-
-
-def _is_current(connection: Connection, script: ScriptDirectory) -> bool:
-    found = set(MigrationContext.configure(connection).get_current_heads())
-    known = {revision.revision for revision in script.walk_revisions()}
-    if found - known:
-        raise LedgerError(
-            f"the ledger was migrated by a newer keepwarm (revision {', '.join(sorted(found - known))})",
-            hint=_NEWER_HINT,
-        )
-    return found == set(script.get_heads())
-
-
-@contextmanager
-def _held(lock: threading.Lock | None) -> Iterator[None]:
-    if lock is None:
-        yield
-        return
-    with lock:
-        yield
-
-
-@contextmanager
-def _told(trouble: str, *, hint: str = _TROUBLE_HINT) -> Iterator[None]:
-    """Turn what SQLAlchemy raises into a `LedgerError` without its statement and parameters."""
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        raise LedgerError(f"{trouble}: {_reason(error)}", hint=hint) from None
-
-
-def _reason(error: Exception) -> str:
-    return str(error.orig if isinstance(error, StatementError) else error)

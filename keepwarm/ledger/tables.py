@@ -1,8 +1,8 @@
 """The tables of the ledger, and the way from a row to an `Entry` or a `Touch` and back.
 
-It connects to nothing. All tables but `cursors` are insert-only: an intent is written before a ping leaves, its outcome
-when the answer is in, a touch when it is told, and no row of theirs is ever changed or deleted by keepwarm. What the
-tables look like in a database is decided by `migrations`; a test holds the two together.
+It connects to nothing. All tables but `cursors` and `leases` are insert-only: an intent is written before a ping
+leaves, its outcome when the answer is in, a touch when it is told, and no row of theirs is ever changed or deleted by
+keepwarm. What the tables look like in a database is decided by `migrations`; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -154,6 +154,7 @@ touches = Table(
     Column("cache_write_tokens", Integer),
     Column("cache_write_1h_tokens", Integer),
     Column("latency_ms", Integer),
+    Column("writer", String(64)),
     UniqueConstraint("request_id", "fingerprint"),
     Index(None, "fingerprint", "started_at"),
     Index(None, "started_at"),
@@ -161,13 +162,24 @@ touches = Table(
     sqlite_autoincrement=True,
 )
 
-# How far a source of touches was read: the one table whose rows change, and the one that may be lost without harm.
+# How far a source of touches was read: may be lost without harm.
 cursors = Table(
     "cursors",
     metadata,
     Column("source", String(512), primary_key=True),
     Column("value", Text, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# Who leads where several daemons share the ledger: one row, whose term only grows. That the term is the key makes a new
+# one wait for the intents that are being written in the old one, and nothing else.
+leases = Table(
+    "leases",
+    metadata,
+    Column("term", BigInteger, primary_key=True, autoincrement=False),
+    Column("holder", String(512), nullable=False),
+    Column("key_check", String(64), nullable=False),
+    Column("won_at", UtcDateTime),
 )
 
 # Intents and outcomes have a number; an entry's columns carry the intent's, and tell an orphan by the outcome's moment.
@@ -212,8 +224,12 @@ def outcome_row(number: int, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def touch_row(touch: Touch) -> dict[str, Any]:
-    """The columns of a touch; the database gives the number."""
+def touch_row(touch: Touch, writer: str) -> dict[str, Any]:
+    """The columns of a touch; the database gives the number.
+
+    Args:
+        writer: names the open ledger that writes it, so that others find what is not theirs.
+    """
     return {
         "request_id": touch.request_id,
         "fingerprint": touch.fingerprint,
@@ -227,6 +243,7 @@ def touch_row(touch: Touch) -> dict[str, Any]:
         "drift": touch.drift,
         **_usage_row(touch.usage),
         "latency_ms": touch.latency_ms,
+        "writer": writer,
     }
 
 

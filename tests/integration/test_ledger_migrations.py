@@ -26,10 +26,9 @@ def schema(path: Path) -> list[tuple[str, str]]:
         return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
 
 
-def test_migrations_make_exactly_the_tables_of_the_program(tmp_path: Path):
-    url = f"sqlite:///{tmp_path}/ledger.db"
-    Ledger.open(url).close()
-    engine = create_engine(url)
+def test_migrations_make_exactly_the_tables_of_the_program(ledger_url: str):
+    Ledger.open(ledger_url).close()
+    engine = create_engine(ledger_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
@@ -85,7 +84,7 @@ def test_a_migration_that_fails_leaves_no_half_made_tables(tmp_path: Path):
 def test_migrations_are_found_wherever_the_package_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     place = tmp_path / "odd %(here)s place" / "migrations"
     shutil.copytree(Path(keepwarm.ledger.__file__).parent / "migrations", place)
-    monkeypatch.setattr("keepwarm.ledger._MIGRATIONS", place)
+    monkeypatch.setattr("keepwarm.ledger.database._MIGRATIONS", place)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     Ledger.open(f"sqlite:///{tmp_path}/ledger.db").close()
     assert "intents" in dict(schema(tmp_path / "ledger.db"))

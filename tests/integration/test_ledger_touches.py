@@ -1,14 +1,13 @@
-"""Touches on real SQLite files: each request once, whoever tells it first, and read back by start."""
+"""Touches on SQLite and PostgreSQL: each request once, whoever tells it first, and read back by start."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta, timezone
-from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from keepwarm.errors import LedgerError
 from keepwarm.ledger import Ledger
@@ -19,13 +18,8 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/ledger.db"
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
-    with Ledger.open(url) as opened:
+def ledger(ledger_url: str) -> Iterator[Ledger]:
+    with Ledger.open(ledger_url) as opened:
         yield opened
 
 
@@ -107,8 +101,8 @@ def test_the_last_touches_are_those_that_started_last_oldest_first(ledger: Ledge
     assert ledger.recent_touches([fingerprint], limit_each=3) == {fingerprint: told[-3:]}
 
 
-def test_many_threads_and_two_processes_tell_the_same_request_once(url: str):
-    with Ledger.open(url) as one, Ledger.open(url) as other:
+def test_many_threads_and_two_processes_tell_the_same_request_once(ledger_url: str):
+    with Ledger.open(ledger_url) as one, Ledger.open(ledger_url) as other:
         batches = [numbered(50)] * 16
         with ThreadPoolExecutor(16) as pool:
             found = list(pool.map(lambda at: (one, other)[at % 2].add_touches(batches[at]), range(16)))
@@ -116,24 +110,40 @@ def test_many_threads_and_two_processes_tell_the_same_request_once(url: str):
         assert len(list(one.touches(None, None))) == 50
 
 
-def test_touches_outlive_a_restart(url: str):
-    with Ledger.open(url) as before:
+def test_touches_outlive_a_restart(ledger_url: str):
+    with Ledger.open(ledger_url) as before:
         before.add_touches(numbered(3))
-    with Ledger.open(url) as after:
+    with Ledger.open(ledger_url) as after:
         assert after.add_touches(numbered(4)) == {"request-3"}
 
 
-def test_a_source_of_a_newer_keepwarm_is_told(ledger: Ledger, tmp_path: Path):
+def test_a_source_of_a_newer_keepwarm_is_told(ledger: Ledger, ledger_url: str):
     ledger.add_touches(numbered(1))
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
-        connection.execute("UPDATE touches SET source = 'telepathy'")
+    engine = create_engine(ledger_url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE touches SET source = 'telepathy'"))
+    engine.dispose()
     with pytest.raises(LedgerError, match="telepathy") as caught:
         list(ledger.touches(None, None))
     assert "newer keepwarm" in caught.value.hint
 
 
-def test_touches_that_cannot_be_written_are_told_and_none_is_kept(ledger: Ledger, tmp_path: Path):
+def test_touches_that_cannot_be_written_are_told_and_none_is_kept(ledger: Ledger):
     broken = make_touch(number=1, started_at=MONDAY.replace(tzinfo=None))
     with pytest.raises(LedgerError, match="touches"):
         ledger.add_touches([make_touch(), broken])
     assert list(ledger.touches(None, None)) == []
+
+
+def test_what_others_heard_is_found_by_number_and_what_we_heard_is_not(ledger_url: str):
+    with Ledger.open(ledger_url) as one, Ledger.open(ledger_url) as other:
+        one.add_touches(numbered(3))
+        seen = one.latest_touch()
+        other.add_touches([*numbered(5), make_touch(number=9, fingerprint="")])
+        found = one.others_touches(0)
+        assert [(number > seen, touch.request_id) for number, touch in found] == [
+            (True, "request-3"),
+            (True, "request-4"),
+        ]
+        assert one.others_touches(found[-1][0]) == []
+        assert [touch.request_id for _, touch in other.others_touches(0)] == ["request-0", "request-1", "request-2"]
