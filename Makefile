@@ -30,7 +30,7 @@ test: setup  ## every test that needs no AWS account, with the coverage gates
 bench: setup  ## what the reporter adds to a call
 	@$(BIN)/python benchmarks/reporter_overhead.py
 
-PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/accounting.py,keepwarm/clairvoyant.py,keepwarm/counterfactual.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py
+PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/blind.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/accounting.py,keepwarm/clairvoyant.py,keepwarm/counterfactual.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py
 
 lint: setup  ## style, types, layers
 	@$(BIN)/ruff check .

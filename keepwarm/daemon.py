@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import FrameType
 
-from keepwarm import __version__, accounting, clock, ears, simulate, telemetry
+from keepwarm import __version__, accounting, blind, clock, ears, simulate, telemetry
 from keepwarm.bedrock import Gateway
 from keepwarm.errors import ConfigError, LedgerError
 from keepwarm.gate import Gate
@@ -308,6 +308,24 @@ class Daemon:
     def _tell_warnings(self, registry: Registry) -> None:
         for warning in registry.warnings:
             self._tell("registry_warned", "warning", warning=str(warning))
+        for prefix in registry.prefixes:
+            self._tell_blind(prefix)
+
+    def _tell_blind(self, prefix: Prefix) -> None:
+        """What a prefix needs to pay, of whose traffic nobody has told yet."""
+        state = self.parts.keeper.state(prefix.name)
+        if not blind.is_blind(prefix, state, followed=self.parts.settings.follows_logs):
+            return
+        if found := blind.break_even_of(prefix, state, self._now()):
+            fields = {"hint": found.warning} if found.warning else {}
+            self._tell(
+                "traffic_unknown",
+                "warning" if found.warning else "info",
+                prefix=prefix.name,
+                pays_from_requests_per_hour=found.per_hour if found.per_hour is None else round(found.per_hour, 4),
+                silent_busy_day_usd=found.silent_day_usd,
+                **fields,
+            )
 
 
 @contextmanager

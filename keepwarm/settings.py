@@ -148,6 +148,11 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.drain_seconds)
 
     @property
+    def follows_logs(self) -> bool:
+        """Whether invocation logs tell of the traffic."""
+        return bool(self.traffic_log_group or self.traffic_s3)
+
+    @property
     def traffic_poll(self) -> timedelta:
         """`traffic_poll_seconds` as a duration."""
         return timedelta(seconds=self.traffic_poll_seconds)

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from keepwarm import accounting, clock, daemon, simulate
+from keepwarm import accounting, blind, clock, daemon, simulate
 from keepwarm.cli.app import (
     EXIT_CODES,
     EXIT_FAILED,
@@ -70,10 +70,11 @@ def plan(
         end = start + timedelta(hours=hours)
         with daemon.opened(settings()) as parts:
             plans = _plans(parts, start, end)
+            rates = _rates(parts, start)
     if output is Format.JSON:
-        print_json(_plan_json(plans, start, end))
+        print_json(_plan_json(plans, rates, start, end))
         return
-    _print_plans(plans, start, end)
+    _print_plans(plans, rates, start, end)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -139,23 +140,47 @@ def _plans(parts: daemon.Parts, start: datetime, end: datetime) -> list[simulate
     return found
 
 
-def _print_plans(plans: list[simulate.Plan], start: datetime, end: datetime) -> None:
+def _rates(parts: daemon.Parts, start: datetime) -> dict[str, tuple[blind.BreakEven | None, bool]]:
+    """From which traffic on each prefix pays, and whether nobody tells of its traffic."""
+    states = {prefix: parts.keeper.state(prefix.name) for prefix in parts.registry.prefixes}
+    followed = parts.settings.follows_logs
+    return {
+        prefix.name: (blind.break_even_of(prefix, state, start), blind.is_blind(prefix, state, followed=followed))
+        for prefix, state in states.items()
+    }
+
+
+def _print_plans(
+    plans: list[simulate.Plan],
+    rates: dict[str, tuple[blind.BreakEven | None, bool]],
+    start: datetime,
+    end: datetime,
+) -> None:
     sent = table("prefix", "timeline", ">pings", ">writes", ">cost", title=f"{_say(start)} to {_say(end)}")
-    why = table("prefix", "at the start", ">pays from")
+    why = table("prefix", "at the start", ">pays from", ">or at random from")
     for found in plans:
         name = escape(found.prefix) + (" *" if found.estimated else "")
         writes = sum(ping.verdict is Verdict.REWRITE for ping in found.pings)
         line = timeline([ping.at for ping in found.pings], start, end)
         sent.add_row(name, line, f"{len(found.pings):,}", f"{writes:,}", usd(found.cost_usd))
         pays = found.break_even_requests_per_day
-        why.add_row(name, found.decision.reason.value, f"{pays:,}/day" if pays is not None else "-")
+        rate, _ = rates[found.prefix]
+        why.add_row(
+            name,
+            found.decision.reason.value,
+            f"{pays:,}/day" if pays is not None else "-",
+            blind.say_rate(rate.per_hour) if rate else "-",
+        )
     total = sum((found.cost_usd for found in plans), Decimal(0))
     sent.add_section()
     sent.add_row("total", "", f"{sum(len(found.pings) for found in plans):,}", "", usd(total))
     out.print(sent)
     out.print(f"timeline: {_TIMELINE_PARTS} equal parts; . no ping, digits pings, + more than 9.\n")
     out.print(why)
-    out.print("pays from: well-spaced requests in a busy day from which the pings pay.")
+    out.print("pays from: requests in a busy day, well spaced, or in a busy hour, at random.")
+    for name, (rate, unheard) in rates.items():
+        if rate and unheard and rate.warning:
+            out.print(f"warning: {name}: {rate.warning}", markup=False)
     if any(found.estimated for found in plans):
         out.print("* never measured: tokens and cost are estimates, about 4 characters a token.")
 
@@ -168,7 +193,24 @@ def timeline(moments: Iterable[datetime], start: datetime, end: datetime, parts:
     return "".join("." if not count else str(count) if count < 10 else "+" for count in counts)
 
 
-def _plan_json(plans: list[simulate.Plan], start: datetime, end: datetime) -> dict[str, Any]:
+def _rate_json(rate: blind.BreakEven | None, *, unheard: bool) -> dict[str, Any]:
+    return {
+        "break_even_requests_per_hour": {
+            "configuration": rate and rate.per_hour,
+            "ping": rate and rate.ping_per_hour,
+        },
+        "silent_busy_day_usd": f"{rate.silent_day_usd:f}" if rate else None,
+        "traffic_told": not unheard,
+        "warning": rate.warning if rate and unheard else "",
+    }
+
+
+def _plan_json(
+    plans: list[simulate.Plan],
+    rates: dict[str, tuple[blind.BreakEven | None, bool]],
+    start: datetime,
+    end: datetime,
+) -> dict[str, Any]:
     return {
         "from": _iso(start),
         "until": _iso(end),
@@ -189,6 +231,7 @@ def _plan_json(plans: list[simulate.Plan], start: datetime, end: datetime) -> di
                 "cost_usd": f"{found.cost_usd:f}",
                 "break_even_requests_per_day": found.break_even_requests_per_day,
             }
+            | _rate_json(rates[found.prefix][0], unheard=rates[found.prefix][1])
             for found in plans
         ],
         "total": {

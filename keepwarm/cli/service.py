@@ -12,10 +12,12 @@ from typing import Annotated
 
 import typer
 
-from keepwarm import clock, daemon, telemetry
+from keepwarm import blind, clock, daemon, telemetry
 from keepwarm.cli.app import EXIT_CODES, EXIT_OK, Format, FormatOption, app, out, print_json, settings, told
-from keepwarm.errors import ConfigError
-from keepwarm.model import Prefix
+from keepwarm.errors import ConfigError, Problem
+from keepwarm.model import Prefix, PrefixState
+from keepwarm.registry import Registry
+from keepwarm.settings import Settings
 
 
 @app.command(epilog=EXIT_CODES)
@@ -55,27 +57,43 @@ def check(
         if registry is not None:
             chosen = chosen.model_copy(update={"registry": registry})
         try:
-            found, _ = daemon.read_registry(chosen, clock.utc_now())
+            now = clock.utc_now()
+            found, _ = daemon.read_registry(chosen, now)
         except ConfigError as error:
             if output is Format.JSON:
                 print_json({"ok": False, "problems": [_problem(problem) for problem in error.problems], "warnings": []})
             raise
+    rates = {prefix.name: blind.break_even_of(prefix, PrefixState(), now) for prefix in found.prefixes}
+    warnings = [*found.warnings, *_losses(found, rates, chosen)]
     if output is Format.JSON:
-        print_json({"ok": True, "problems": [], "warnings": [_problem(warning) for warning in found.warnings]})
+        print_json({"ok": True, "problems": [], "warnings": [_problem(warning) for warning in warnings]})
         raise typer.Exit(EXIT_OK)
     for prefix in found.prefixes:
-        out.print(_line(prefix), markup=False)
-    for warning in found.warnings:
+        out.print(_line(prefix, rates[prefix.name]), markup=False)
+    for warning in warnings:
         out.print(f"warning: {warning}", markup=False)
     count = len(found.prefixes)
     out.print(f"{found.path}: {count} prefix{'es' if count != 1 else ''}, no problem", markup=False)
 
 
-def _line(prefix: Prefix) -> str:
+def _losses(found: Registry, rates: dict[str, blind.BreakEven | None], chosen: Settings) -> list[Problem]:
+    """What speaks against prefixes of whose traffic nobody tells; the ledger is not asked."""
+    return [
+        Problem(str(found.path), prefix.line, prefix.name, rate.warning)
+        for prefix in found.prefixes
+        if (rate := rates[prefix.name])
+        and blind.is_blind(prefix, PrefixState(), followed=chosen.follows_logs)
+        and rate.warning
+    ]
+
+
+def _line(prefix: Prefix, rate: blind.BreakEven | None) -> str:
     period = (prefix.lifetime - prefix.margin).total_seconds()
+    pays = f", pays from {blind.say_rate(rate.per_hour)}" if rate else ""
     return (
         f"{prefix.name}: {prefix.model_id} in {prefix.route.region} by {prefix.api.value}, {prefix.ttl.value}, "
-        f"about {prefix.estimated_tokens:,} tokens, a ping at least every {period:g} s of {prefix.busy_hours.name}"
+        f"about {prefix.estimated_tokens:,} tokens, a ping at least every {period:g} s "
+        f"of {prefix.busy_hours.name}{pays}"
     )
 
 

@@ -108,6 +108,18 @@ def test_a_daemon_writes_each_prefix_once_and_then_only_reads(home, emulator):
     assert CANARY not in str(home.events)
 
 
+def test_prefixes_of_whose_traffic_nobody_tells_are_told_with_what_they_need_to_pay(home, emulator):
+    sparing = {"policy": {"idle_limit": 3}}
+    write_registry(home.registry, "dear", "cheap", cheap=sparing)
+    with home.running():
+        assert soon(lambda: emulator.log)
+    told = {event.fields["prefix"]: event for event in home.told("traffic_unknown")}
+    assert {name: event.severity for name, event in told.items()} == {"dear": "warning", "cheap": "info"}
+    assert told["dear"].fields["pays_from_requests_per_hour"] > 1
+    assert told["dear"].fields["silent_busy_day_usd"] > told["cheap"].fields["silent_busy_day_usd"] > 0
+    assert "idle_limit" in told["dear"].fields["hint"]
+
+
 def test_what_is_warm_is_not_pinged_again_after_a_restart(home, emulator):
     write_registry(home.registry, "a", defaults={"lifetime": "60s", "margin": "5s"})
     for _ in range(3):

@@ -134,6 +134,19 @@ def test_check_of_a_file_that_is_not_there(shell: Shell):
     assert "No such file" in shell("check", shell.directory / "nowhere.yaml", exit_code=2).stderr
 
 
+def test_check_says_from_which_traffic_on_prefixes_pay_and_warns_of_5m_around_the_clock(shell: Shell):
+    text = " ".join(shell("check").stdout.split())  # lines are folded at the width of a terminal
+    assert "of always, pays from 0.061/hour legal-search:" in text
+    assert "registry.yaml:10: legal-search: pays only from 1.3/hour on" in text
+    assert "ttl: 1h would cost" in text
+    assert any(one["key"] == "legal-search" and one["line"] == 10 for one in shell.json("check")["warnings"])
+
+
+def test_check_warns_of_nothing_that_followed_logs_will_tell(shell: Shell, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("KEEPWARM_TRAFFIC_LOG_GROUP", "/bedrock/invocations")
+    assert not any("pays only from" in warning["message"] for warning in shell.json("check")["warnings"])
+
+
 def test_check_needs_no_network(shell: Shell, offline: Callable[[], None]):
     offline()
     shell("check")
@@ -172,6 +185,19 @@ def test_the_table_of_a_plan_has_the_figures_of_its_json(shell: Shell):
     for prefix in told["prefixes"]:
         row = next(row for row in rows if row.startswith(prefix["name"]))
         assert f" {len(prefix['pings'])} " in row
+
+
+def test_plan_says_from_how_many_requests_an_hour_each_prefix_pays(shell: Shell):
+    support, legal, _ = shell.json("plan")["prefixes"]
+    assert 0.05 < support["break_even_requests_per_hour"]["configuration"] < 0.07
+    assert legal["break_even_requests_per_hour"]["ping"] > 1
+    assert Decimal(legal["silent_busy_day_usd"]) == pytest.approx(
+        Decimal(legal["pings"][-1]["cost_usd"]) * Decimal(86_400) / 250, rel=Decimal("0.001")
+    )
+    assert (legal["traffic_told"], support["warning"]) == (False, "")
+    text = shell("plan").stdout
+    assert "0.061/hour" in text
+    assert "warning: legal-search: pays only from 1.3/hour on" in text
 
 
 def test_plan_counts_what_the_ledger_knows_to_be_warm(shell: Shell):
