@@ -12,23 +12,24 @@ import socket
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import FrameType
 
-from keepwarm import __version__, accounting, blind, clock, ears, simulate, telemetry
+from keepwarm import __version__, accounting, blind, clock, ears, losses, planner, simulate, telemetry
 from keepwarm.bedrock import Gateway
-from keepwarm.errors import ConfigError, LedgerError
+from keepwarm.errors import ConfigError, LedgerError, Problem
 from keepwarm.gate import Gate
+from keepwarm.guards import worth
 from keepwarm.keeper import Keeper, Observer
 from keepwarm.ledger import Holder, Ledger, hold
 from keepwarm.limits import RateLimit
 from keepwarm.listener import Listener
-from keepwarm.model import Answer, Event, Prefix, Ttl
+from keepwarm.model import Answer, Event, GuardStatus, IdleLimitPolicy, Prefix, PrefixState, Ttl
 from keepwarm.pricing import Catalog
 from keepwarm.registry import Registry, load_catalog, load_registry
 from keepwarm.scheduler import Scheduler
-from keepwarm.settings import Settings, fingerprint_key
+from keepwarm.settings import PREFIX, Settings, fingerprint_key
 from keepwarm.switch import Switch
 from keepwarm.web import Address
 
@@ -69,7 +70,19 @@ def read_registry(settings: Settings, now: datetime) -> tuple[Registry, Catalog]
         ConfigError: it, the model catalog or the fingerprint key cannot be used.
     """
     catalog = load_catalog(settings.models)
-    return load_registry(settings.registry, catalog, fingerprint_key(settings), now), catalog
+    registry = load_registry(settings.registry, catalog, fingerprint_key(settings), now)
+    return replace(registry, warnings=(*registry.warnings, *_doubts_in_all(settings, registry, now))), catalog
+
+
+def _doubts_in_all(settings: Settings, registry: Registry, now: datetime) -> list[Problem]:
+    """Caps of all prefixes together that make some of them useless."""
+    costs = [
+        worth.daily_costs(prefix, planner.mean_ping_period(prefix, PrefixState()), now)
+        for prefix in registry.prefixes
+        if not prefix.provisioned and not isinstance(prefix.policy, IdleLimitPolicy)
+    ]
+    doubts = worth.doubts_in_all(settings.limits, costs)
+    return [Problem("environment", 0, f"{PREFIX}{period.upper()}_CAP_USD", said) for period, said in doubts]
 
 
 @contextmanager
@@ -137,6 +150,20 @@ def make_report(parts: Parts, since: datetime, until: datetime) -> accounting.Re
     return accounting.make_report(entries, since, until, backgrounds, touches)
 
 
+def guard_statuses(parts: Parts, now: datetime) -> list[GuardStatus]:
+    """Every guard on money as the ledger tells it: those of all prefixes together, then those of each.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
+    found = parts.gate.statuses_in_all(now)
+    prefixes = parts.registry.prefixes
+    tripwires = losses.look(parts.ledger, prefixes, parts.keeper.state, now)
+    for prefix, tripwire in zip(prefixes, tripwires, strict=True):
+        found += [*parts.gate.statuses(prefix, parts.keeper.state(prefix.name), now), tripwire]
+    return found
+
+
 class Daemon:
     """A running keepwarm: tends every prefix of the registry until it is told to stop.
 
@@ -173,13 +200,21 @@ class Daemon:
         """
         parts = self.parts
         with ears.listening(
-            parts.settings, self.listener, parts.ledger, lambda: self._prefixes, now=self._now, tell=self._observe
+            parts.settings,
+            self.listener,
+            parts.ledger,
+            lambda: self._prefixes,
+            now=self._now,
+            tell=self._observe,
+            stop_all=self._stop_all,
         ) as self.address:
             self._tell_start()
+            self._watch_losses()  # before anything can be sent
             self._scheduler.start()
             try:
                 self._reconcile()
                 self._scheduler.every(parts.settings.reconcile, self._reconcile)
+                self._scheduler.every(losses.LOOK_EVERY, self._watch_losses)
                 return self._listen()
             finally:
                 self._drain()
@@ -236,8 +271,23 @@ class Daemon:
         except LedgerError as error:
             changed = []
             self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
-        for name in (set(self.parts.keeper.names) - self._scheduler.armed) | set(changed):
-            self._scheduler.arm(name)
+        self._wake((set(self.parts.keeper.names) - self._scheduler.armed) | set(changed))
+
+    def _stop_all(self) -> None:
+        switch_of(self.parts.settings).stop("by POST /v1/stop-all", self._now())
+        self.parts.gate.look_at_stop(self._now())
+
+    def _watch_losses(self) -> None:
+        """Let every tripwire look at the last seven days."""
+        parts, now = self.parts, self._now()
+        try:
+            cared_for = [prefix for prefix in self._prefixes if prefix.name in parts.keeper.names]
+            statuses = losses.look(parts.ledger, cared_for, parts.keeper.state, now)
+            changed = losses.heed(parts.ledger, parts.gate, statuses, now)
+        except LedgerError as error:
+            self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
+        else:
+            self._wake(changed)
 
     def _wake(self, names: Collection[str]) -> None:
         for name in names:
@@ -263,6 +313,7 @@ class Daemon:
             return
         for name in before - set(keeper.names):
             self._scheduler.disarm(name)
+        self._watch_losses()
         self._tell_warnings(registry)
         self._tell("registry_reloaded", "info", prefixes=len(keeper.names), added=len(set(keeper.names) - before))
         self._rearm_all()

@@ -34,12 +34,14 @@ def listening(
     *,
     now: Callable[[], datetime],
     tell: Tell,
+    stop_all: Callable[[], None] | None = None,
 ) -> Iterator[Address | None]:
     """Hear of organic requests until the block ends.
 
     Args:
         prefixes: those of the registry as it is now.
         tell: called with what happens to the sources.
+        stop_all: stops all pings; None where nobody may over HTTP.
 
     Yields:
         Where the HTTP interface listens; None when it does not.
@@ -50,13 +52,18 @@ def listening(
     places = Places(settings.traffic_log_group, settings.traffic_s3, settings.traffic_region, settings.traffic_poll)
     found = followers(places, ledger, prefixes, now=now, tell=tell)
     with ExitStack() as stack:
-        address = _serve(stack, settings, listener, now, tell)
+        address = _serve(stack, settings, listener, now, tell, stop_all)
         stack.enter_context(_following(found, listener, now, tell))
         yield address
 
 
 def _serve(
-    stack: ExitStack, settings: Settings, listener: Listener, now: Callable[[], datetime], tell: Tell
+    stack: ExitStack,
+    settings: Settings,
+    listener: Listener,
+    now: Callable[[], datetime],
+    tell: Tell,
+    stop_all: Callable[[], None] | None,
 ) -> Address | None:
     if settings.listen == "off":
         return None
@@ -69,7 +76,7 @@ def _serve(
         )
     hosts = frozenset({"127.0.0.1", "localhost", "::1"}) if address.loopback else frozenset[str]()
     try:
-        server = Server(make_app(listener.hear_batch, token, hosts), address)
+        server = Server(make_app(listener.hear_batch, token, hosts, stop_all), address)
     except OSError as error:
         trouble = f"cannot listen on {address}: {error.strerror}"
         if "listen" in settings.model_fields_set:

@@ -52,16 +52,15 @@ class Switch:
         Raises:
             ConfigError: it cannot be written, so nothing is stopped.
         """
+        if self.file.exists():
+            return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with self.file.open("x", encoding="utf-8") as stream:
+            with self.file.open("a", encoding="utf-8") as stream:
                 stream.write(f"{now.isoformat(timespec='seconds')} {why}\n")
-        except FileExistsError:
-            return
         except OSError as error:
-            raise self._problem(
-                "cannot be written", error, "stop the daemon itself, or set KEEPWARM_STOP_FILE"
-            ) from None
+            hint = "stop the daemon itself, or set KEEPWARM_STOP_FILE"
+            raise self._problem("cannot be written", error, hint) from None
 
     def undo(self) -> bool:
         """Take the file away; tells whether it was there.

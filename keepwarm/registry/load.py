@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from keepwarm import busyhours, dialects, fingerprint, planner
+from keepwarm import busyhours, dialects, fingerprint, planner, verdicts
 from keepwarm.errors import ConfigError, Problem
-from keepwarm.model import ALWAYS, Api, BusyHours, Family, Limits, ModelFacts, Prefix, Route, Section, Ttl
+from keepwarm.guards import worth
+from keepwarm.model import ALWAYS, Api, BusyHours, Family, Limits, ModelFacts, Prefix, PrefixState, Route, Section, Ttl
 from keepwarm.pricing import Catalog, CatalogError, parse_catalog, parse_model_id, parse_prices
 from keepwarm.registry import requests
 from keepwarm.registry.document import Document, Location, read_document
@@ -293,7 +294,7 @@ class _Loader:
         digest = fingerprint.combine(
             self._key, entry.profile, entry.role_arn, entry.region, entry.model_id, entry.api.value, ping.digest
         )
-        return Prefix(
+        prefix = Prefix(
             name=entry.name,
             model_id=entry.model_id,
             route=route,
@@ -315,6 +316,10 @@ class _Loader:
             line=self._findings.line(place.entry),
             sketch=ping.sketch,
         )
+        costs = worth.daily_costs(prefix, planner.mean_ping_period(prefix, PrefixState()), self._now)
+        for doubtful, message in worth.doubts(prefix, verdicts.high_cost_usd(prefix, PrefixState()), costs):
+            self._findings.warn_value(place, doubtful, message)
+        return prefix
 
     def _lifetime(self, entry: PrefixEntry, place: Place, ttl: Ttl) -> tuple[timedelta, timedelta]:
         lifetime = entry.lifetime or ttl.duration

@@ -6,7 +6,7 @@ both ask the planner that the daemon asks. `figures` says what a replay cost bes
 
 from keepwarm.simulate.comparison import CLAIRVOYANT, Candidate, candidates, name_of, parse_policy, run
 from keepwarm.simulate.figures import Figures, Measure, Result
-from keepwarm.simulate.projection import Plan, PlannedPing, background_of, imagine, plan, project
+from keepwarm.simulate.projection import Plan, PlannedPing, background_of, imagine, plan, project, terms_of
 from keepwarm.simulate.replay import Happening, Kind, Learner, Rules, replay
 from keepwarm.simulate.traces import Arrival, Trace, read_trace, trace_of
 
@@ -34,5 +34,6 @@ __all__ = [
     "read_trace",
     "replay",
     "run",
+    "terms_of",
     "trace_of",
 ]

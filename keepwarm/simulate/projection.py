@@ -126,14 +126,19 @@ def background_of(prefix: Prefix, state: PrefixState, since: datetime, until: da
         provisioned=prefix.provisioned,
         daily_refresh_cost_usd=_busy_day_cost(prefix, state, until),
         avoided_write_usd=pricing.avoided_write_usd(prefix.facts.prices, tokens, state.billed_ttl or prefix.ttl),
-        terms=Terms(
-            prices=None if prefix.provisioned else prefix.facts.prices,
-            ttl=prefix.ttl,
-            lifetime=lambda billed: planner.lifetime_of(prefix, PrefixState(billed_ttl=billed)),
-            billed_ttl=state.billed_ttl,
-            measured_tokens=state.cached_tokens,
-            estimated_tokens=prefix.estimated_tokens,
-        ),
+        terms=terms_of(prefix, state),
+    )
+
+
+def terms_of(prefix: Prefix, state: PrefixState) -> Terms:
+    """What the counterfactual must know of a prefix."""
+    return Terms(
+        prices=None if prefix.provisioned else prefix.facts.prices,
+        ttl=prefix.ttl,
+        lifetime=lambda billed: planner.lifetime_of(prefix, PrefixState(billed_ttl=billed)),
+        billed_ttl=state.billed_ttl,
+        measured_tokens=state.cached_tokens,
+        estimated_tokens=prefix.estimated_tokens,
     )
 
 

@@ -1,4 +1,4 @@
-"""The HTTP interface as an ASGI application: `POST /v1/touches`.
+"""The HTTP interface as an ASGI application: `POST /v1/touches`, `POST /v1/stop-all`.
 
 It judges no touch: a batch is handed on as parsed JSON, and the receipt is the answer. Errors are problem+json
 (RFC 9457).
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keepwarm import __version__
 from keepwarm.errors import KeepwarmError
-from keepwarm.web.schema import TOUCHES_BODY, TOUCHES_RECEIPT
+from keepwarm.web.schema import STOPPED, TOUCHES_BODY, TOUCHES_RECEIPT
 
 MAX_BODY_BYTES = 5_000_000
 MAX_TOUCHES = 1_000
@@ -26,8 +26,11 @@ MAX_TOUCHES = 1_000
 # Hands a batch on and returns what became of it: accepted, duplicate, unknown, refused.
 Hear = Callable[[list[Any]], Mapping[str, Any]]
 
+# Stops all pings; the way back is not over HTTP.
+StopAll = Callable[[], None]
 
-def make_app(hear: Hear, token: str | None, hosts: frozenset[str]) -> ASGIApp:
+
+def make_app(hear: Hear, token: str | None, hosts: frozenset[str], stop_all: StopAll | None = None) -> ASGIApp:
     """Build the application.
 
     Args:
@@ -35,6 +38,7 @@ def make_app(hear: Hear, token: str | None, hosts: frozenset[str]) -> ASGIApp:
         token: what `Authorization: Bearer ...` must carry; None lets everybody in.
         hosts: names in the Host header that are answered, so that a web page cannot reach a loopback port by a name of
             its own (DNS rebinding); empty for any.
+        stop_all: stops all pings; None where nobody may over HTTP.
     """
     app = FastAPI(
         title="keepwarm",
@@ -67,7 +71,22 @@ def make_app(hear: Hear, token: str | None, hosts: frozenset[str]) -> ASGIApp:
             return _problem(400, f"touches must be a list of at most {MAX_TOUCHES:,}")
         return JSONResponse(dict(await run_in_threadpool(hear, batch)))
 
+    if stop_all:
+        _add_stop_all(app, stop_all)
     return _Gate(app, token, hosts)
+
+
+def _add_stop_all(app: FastAPI, stop_all: StopAll) -> None:
+    @app.post("/v1/stop-all", responses={200: STOPPED})
+    async def stop(request: Request) -> Response:
+        """Stop all pings until a person lifts that on the machine itself, also over a restart; twice does no harm."""
+        if "origin" in request.headers:  # a page in a browser of this machine, which needs no token
+            return _problem(403, "web pages may not stop keepwarm")
+        try:
+            await run_in_threadpool(stop_all)
+        except KeepwarmError as error:
+            return _problem(500, str(error), code=error.code)
+        return JSONResponse({"stopped": True})
 
 
 class _Gate:

@@ -100,3 +100,10 @@ TOUCHES_RECEIPT: dict[str, Any] = {
         }
     },
 }
+
+_IS_STOPPED = {"type": "object", "properties": {"stopped": {"type": "boolean", "const": True}}}
+
+STOPPED: dict[str, Any] = {
+    "description": "All pings are stopped.",
+    "content": {"application/json": {"schema": _IS_STOPPED}},
+}

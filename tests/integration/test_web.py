@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from keepwarm.errors import ConfigError, LedgerError
+from keepwarm.errors import ConfigError, LedgerError, Problem
 from keepwarm.web import Address, Server, make_app, parse_address
 from keepwarm.web.app import MAX_BODY_BYTES, MAX_TOUCHES
 
@@ -162,3 +162,45 @@ def test_what_is_no_address_is_told_with_an_example(text):
 )
 def test_loopback_is_known(host, loopback):
     assert Address(host, 1).loopback is loopback
+
+
+# -- stopping all -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def stoppable(stop, token=None):
+    app = make_app(Ear(), token, frozenset({"127.0.0.1", "localhost"}), stop)
+    with Server(app, Address("127.0.0.1", 0)) as server:
+        yield f"http://{server.address}/v1/stop-all"
+
+
+def test_a_post_stops_all():
+    calls = []
+    with stoppable(lambda: calls.append("stop")) as url:
+        answer = ask(url, b"")
+    assert (answer.status, answer.body, calls) == (200, {"stopped": True}, ["stop"])
+
+
+def test_only_a_post_with_the_token_and_not_from_a_web_page_stops_all():
+    calls = []
+    with stoppable(lambda: calls.append("stop"), token="s3cret") as url:
+        assert ask(url, b"").status == 401
+        assert ask(url, Authorization="Bearer s3cret").status == 405
+        assert ask(url, b"", Authorization="Bearer s3cret", Origin="http://127.0.0.1").status == 403
+        assert calls == []
+        assert ask(url, b"", Authorization="Bearer s3cret").status == 200
+
+
+def test_a_stop_that_does_not_succeed_is_no_success():
+    def fail():
+        raise ConfigError([Problem("/state/stopped", 0, "", "cannot be written: no space left")])
+
+    with stoppable(fail) as url:
+        answer = ask(url, b"")
+    assert (answer.status, answer.body["code"]) == (500, "config_invalid")
+    assert "cannot be written" in answer.body["detail"]
+
+
+def test_where_nobody_may_stop_over_http_it_is_not_served():
+    with serving(Ear()) as url:
+        assert ask(f"{url}/v1/stop-all", b"").status == 404
