@@ -5,10 +5,12 @@ It holds no rules of its own: what to ping is the planner's, how is the keeper's
 
 from __future__ import annotations
 
+import hashlib
 import os
 import queue
 import signal
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,6 +24,7 @@ from keepwarm.errors import ConfigError, LedgerError, Problem
 from keepwarm.gate import Gate
 from keepwarm.guards import worth
 from keepwarm.keeper import Keeper, Observer
+from keepwarm.leadership import Leadership
 from keepwarm.ledger import Holder, Ledger, hold
 from keepwarm.limits import RateLimit
 from keepwarm.listener import Listener
@@ -34,6 +37,8 @@ from keepwarm.switch import Switch
 from keepwarm.web import Address
 
 _TICK = timedelta(seconds=1)
+# Where several daemons share a ledger, what others wrote is learnt at least this often.
+_SHARED_RECONCILE = timedelta(seconds=5)
 # Wall clock and steady clock drift apart by less than this in one tick, unless somebody set the clock or it slept.
 _STEP = timedelta(seconds=2)
 
@@ -169,12 +174,23 @@ class Daemon:
 
     Attributes:
         listener: takes in organic requests.
+        leading: whether it pings; another daemon on the same ledger may be the one that does.
         address: where the HTTP interface listens while the daemon runs; None when it does not.
         drained: False after a stop that left pings in flight behind; their threads then still run.
     """
 
-    def __init__(self, parts: Parts, now: Callable[[], datetime], observers: Sequence[Observer]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        now: Callable[[], datetime],
+        observers: Sequence[Observer],
+        leadership: Leadership | None = None,
+    ) -> None:
         self.parts = parts
+        self._leadership = leadership
+        self._role_lock = threading.Lock()
+        self._leader_told = ""
+        self.leading = False
         self._now = now
         self._observers = observers
         self._scheduler = Scheduler(parts.keeper.tend, parts.settings.max_concurrent_pings)
@@ -198,7 +214,11 @@ class Daemon:
         Returns:
             The exit code: 0 after a stop that was asked for, 1 when the scheduler died.
         """
-        parts = self.parts
+        parts, reconcile = self.parts, self.parts.settings.reconcile
+        parts.keeper.stand_by()
+        if self._leadership:
+            self._leadership.begin(lambda: self._orders.put(""))
+            reconcile = min(reconcile, _SHARED_RECONCILE)
         with ears.listening(
             parts.settings,
             self.listener,
@@ -212,8 +232,9 @@ class Daemon:
             self._watch_losses()  # before anything can be sent
             self._scheduler.start()
             try:
+                self._take_role()
                 self._reconcile()
-                self._scheduler.every(parts.settings.reconcile, self._reconcile)
+                self._scheduler.every(reconcile, self._reconcile)
                 self._scheduler.every(losses.LOOK_EVERY, self._watch_losses)
                 return self._listen()
             finally:
@@ -247,6 +268,7 @@ class Daemon:
                 return 0
             if order == _RELOAD:
                 self._reload()
+            self._take_role()
             if self.parts.gate.look_at_stop(self._now()):
                 self._rearm_all()
             if not self._scheduler.alive:
@@ -267,7 +289,8 @@ class Daemon:
     def _reconcile(self) -> None:
         """Arm every prefix that has no timer, and look anew at those that another process has touched."""
         try:
-            changed = self.parts.keeper.refresh()
+            with self._role_lock:
+                changed = self.parts.keeper.refresh()
         except LedgerError as error:
             changed = []
             self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
@@ -290,13 +313,50 @@ class Daemon:
             self._wake(changed)
 
     def _wake(self, names: Collection[str]) -> None:
-        for name in names:
+        for name in names if self.leading else ():
             self._scheduler.arm(name)
 
     def _rearm_all(self) -> None:
-        for name in self.parts.keeper.names:
-            self._scheduler.arm(name)
+        self._wake(self.parts.keeper.names)
         self._scheduler.wake()
+
+    # -- leading and standing by ----------------------------------------------------------------------------------
+
+    def _take_role(self) -> None:
+        """Lead or stand by, as the ledger says; where nobody else can be there, lead."""
+        leadership, leading = self._leadership, True
+        if leadership:
+            leadership.watch()
+            leading = leadership.term is not None
+        if leading and not self.leading:
+            self._lead()
+        elif self.leading and not leading:
+            self._stand_by()
+        if leadership and not leading and leadership.leader not in {"", self._leader_told}:
+            self._leader_told = leadership.leader
+            self._tell("leader_found", "info", leader=leadership.leader)
+
+    def _lead(self) -> None:
+        """Learn what others sent meanwhile, and only then send."""
+        try:
+            with self._role_lock:
+                self.parts.keeper.lead()
+        except LedgerError as error:  # the next tick tries again
+            self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
+            return
+        self.leading = True
+        if self._leadership:
+            self._leader_told = self._leadership.leader
+            self._tell("leadership_won", "info", term=self._leadership.term)
+        self._tell_orphans()
+        self._rearm_all()
+
+    def _stand_by(self) -> None:
+        self.parts.keeper.stand_by()
+        self.leading = False
+        for name in self.parts.keeper.names:
+            self._scheduler.disarm(name)
+        self._tell("leadership_lost", "warning", hint="another daemon leads, or the ledger cannot be asked who does")
 
     def _reload(self) -> None:
         keeper, before = self.parts.keeper, set(self.parts.keeper.names)
@@ -321,6 +381,8 @@ class Daemon:
     def _drain(self) -> None:
         self._scheduler.close()
         self.drained = self.parts.keeper.drain(self.parts.settings.drain)
+        if self._leadership:
+            self._leadership.end()  # only now: whoever leads next would take a ping in flight for one that died
         self._tell("daemon_stopped", "info" if self.drained else "warning", drained=self.drained)
 
     # -- telling --------------------------------------------------------------------------------------------------
@@ -344,6 +406,9 @@ class Daemon:
             pid=os.getpid(),
         )
         self._tell_warnings(parts.registry)
+
+    def _tell_orphans(self) -> None:
+        parts = self.parts
         orphans = [entry for entry in parts.ledger.orphans(parts.run_id) if self._now() > entry.intent.started_at]
         if orphans:
             self._tell(
@@ -386,14 +451,25 @@ def build(
     now: Callable[[], datetime] = clock.utc_now,
     observers: Sequence[Observer] = (telemetry.log,),
 ) -> Iterator[Daemon]:
-    """Wire a daemon that holds its ledger alone.
+    """Wire a daemon that holds its ledger alone, or on PostgreSQL shares it with others of which one leads.
 
     Raises:
         ConfigError: settings or registry cannot be used.
-        LedgerError: the ledger cannot be used, or another daemon holds it.
+        LedgerError: the ledger cannot be used, another daemon holds it, or leads it with another fingerprint key.
     """
     with ExitStack() as stack:
         holder = Holder(os.getpid(), socket.gethostname(), now().isoformat(timespec="seconds"))
         stack.enter_context(hold(settings.ledger, holder))
         parts = stack.enter_context(opened(settings, now=now, observers=observers))
-        yield Daemon(parts, now, observers)
+        lease = parts.ledger.lead(holder, hashlib.sha256(b"keepwarm ledger" + fingerprint_key(settings)).hexdigest())
+        if lease is None:
+            yield Daemon(parts, now, observers)
+            return
+
+        def tell(event: Event) -> None:
+            for observe in observers:
+                observe(event)
+
+        leadership = Leadership(lease, now=now, tell=tell)
+        stack.callback(leadership.end)
+        yield Daemon(parts, now, observers, leadership)

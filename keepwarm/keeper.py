@@ -99,6 +99,7 @@ class Keeper:
         self._idle = threading.Condition()
         self._flying = 0
         self._draining = False
+        self._standing_by = False
         self._news: set[str] = set()
         self._refresh_cost_usd = Decimal(0)
         self._avoidable_usd = Decimal(0)
@@ -139,7 +140,7 @@ class Keeper:
         return self._find(name).state
 
     def refresh(self) -> list[str]:
-        """Learn what other processes (`keepwarm ping`) wrote into the ledger, and write what could not be written.
+        """Learn what other processes (other daemons, `keepwarm ping`) wrote, and write what could not be written.
 
         Only one thread at a time may call this.
 
@@ -153,6 +154,10 @@ class Keeper:
         for entry in self._memory.news():
             self._gate.add(entry)
             self._news.add(entry.intent.fingerprint)
+        touched = self.hear(self._memory.overheard())
+        return sorted(touched.union(self._learn_news()))
+
+    def _learn_news(self) -> list[str]:
         changed = []
         cared_for = tuple(self._kept.values())
         self._news.intersection_update(kept.prefix.fingerprint for kept in cared_for)
@@ -165,6 +170,23 @@ class Keeper:
                     self._news.discard(kept.prefix.fingerprint)
                     changed.append(kept.prefix.name)
         return changed
+
+    def stand_by(self) -> None:
+        """Send nothing from now on, because another daemon leads; all else goes on."""
+        self._standing_by = True
+
+    def lead(self) -> None:
+        """Send again, knowing all that others have sent meanwhile; a ping that is in flight counts as sent.
+
+        Only the thread that calls `refresh` may call this, or none may.
+
+        Raises:
+            LedgerError: the ledger cannot be read; nothing is sent then.
+        """
+        self.refresh()
+        self._news.update(self._memory.awaited)
+        self._learn_news()
+        self._standing_by = False
 
     def hear(self, touches: Iterable[Touch]) -> set[str]:
         """Take organic requests into account; those of prefixes that are not in care change nothing.
@@ -246,6 +268,8 @@ class Keeper:
     def _decide(self, kept: _Kept, now: datetime) -> Decision:
         """What the planner says, unless no ping of this prefix may go whatever it costs."""
         decision = planner.decide(kept.prefix, kept.state, now)
+        if self._standing_by:
+            return Decision(Action.LEAVE, None, Reason.STANDING_BY, decision.warm_until)
         hold = self._gate.standing(kept.prefix, now)
         return decision if hold is None or kept.state.stop else self._held(kept, decision, hold, now)
 

@@ -19,6 +19,9 @@ from keepwarm.model import Entry, Event, IdleLimitPolicy, Intent, Outcome, Prefi
 # An entry of another process without an outcome is taken to be in flight for this long, and for an orphan afterwards.
 _IN_FLIGHT = timedelta(minutes=5)
 
+# Databases give numbers before they show the rows: what has a lower number than the last may still appear.
+_ENTRIES_OVERLAP, _TOUCHES_OVERLAP = 100, 2_000
+
 # How many entries tell the state of a prefix; one with an idle limit needs as many as its pings and their retries.
 _HISTORY = 20
 
@@ -44,6 +47,12 @@ class Book(Protocol):
     def recent_touches(self, fingerprints: Collection[str], limit_each: int = 20) -> dict[str, list[Touch]]:
         """The last organic requests of each fingerprint, oldest first."""
 
+    def latest_touch(self) -> int:
+        """The highest number of an organic request so far."""
+
+    def others_touches(self, after: int) -> list[tuple[int, Touch]]:
+        """Organic requests above a number that other processes were told of, a page of them by number."""
+
     def billed_ttls(self, fingerprints: Collection[str]) -> dict[str, Ttl]:
         """What the last write of each fingerprint was billed as, where it was told."""
 
@@ -67,7 +76,11 @@ class Memory:
         self._lock = threading.Lock()
         self._unwritten: dict[int, Outcome] = {}
         self._seen: int | None = None  # other processes' entries up to here are known, but for those awaited
-        self._awaited: set[int] = set()
+        self._known: set[int] = set()  # of those numbers that may still have late ones among them
+        self._awaited: dict[int, str] = {}  # and their fingerprints
+        self._start = 0
+        self._touches_start = self._touches_seen = 0
+        self._touches_known: set[int] = set()
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -77,7 +90,11 @@ class Memory:
         Raises:
             LedgerError: it cannot be read.
         """
-        seen = self._book.latest_number() if self._seen is None else self._seen
+        if self._seen is None:
+            seen = self._start = self._book.latest_number()
+            self._touches_start = self._touches_seen = self._book.latest_touch()
+        else:
+            seen = self._seen
         fingerprints = [prefix.fingerprint for prefix in prefixes]
         limits = [prefix.policy.pings for prefix in prefixes if isinstance(prefix.policy, IdleLimitPolicy)]
         history = self._book.recent(fingerprints, _HISTORY + 2 * max(limits, default=0))
@@ -102,18 +119,43 @@ class Memory:
             LedgerError: it cannot be read; what was missed is told the next time.
         """
         seen, waiting = self._seen or 0, self._awaited
-        found = self._book.entries_after(min(waiting, default=seen + 1) - 1, self._run_id)
-        self._awaited = set()
+        late = max(self._start, seen - _ENTRIES_OVERLAP)
+        found = self._book.entries_after(min([late, *(number - 1 for number in waiting)]), self._run_id)
+        self._awaited = {}
         ended = []
         for entry in found:
-            if entry.number <= seen and entry.number not in waiting:
+            if entry.number not in waiting and (entry.number <= self._start or entry.number in self._known):
                 continue
-            self._seen = max(seen, entry.number)
+            seen = max(seen, entry.number)
+            self._known.add(entry.number)
             if entry.outcome is None and self._now() - entry.intent.started_at < _IN_FLIGHT:
-                self._awaited.add(entry.number)
+                self._awaited[entry.number] = entry.intent.fingerprint
             else:
                 ended.append(entry)
+        self._seen = seen
+        self._known = {number for number in self._known if number > seen - _ENTRIES_OVERLAP}
         return ended
+
+    @property
+    def awaited(self) -> frozenset[str]:
+        """Fingerprints of the pings of other processes that were in flight at the last `news`."""
+        return frozenset(self._awaited.values())
+
+    def overheard(self) -> list[Touch]:
+        """Touches that other processes took in since the last call, or the first `recall`, each once.
+
+        Raises:
+            LedgerError: they cannot be read; what was missed is told the next time.
+        """
+        told: list[Touch] = []
+        after, seen, known = max(self._touches_start, self._touches_seen - _TOUCHES_OVERLAP), self._touches_seen, set()
+        while page := self._book.others_touches(after):
+            told.extend(touch for number, touch in page if number not in self._touches_known)
+            known.update(number for number, _ in page)
+            after = page[-1][0]
+            seen = max(seen, after)
+        self._touches_seen, self._touches_known = seen, known
+        return told
 
     def spent(self, now: datetime) -> list[Spent]:
         """What the entries known so far spent in this month and day.

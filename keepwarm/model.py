@@ -256,8 +256,11 @@ class Prefix:
         estimated_tokens: rough size of the cached part, for plans made before the first usage is seen.
         metrics: whether the CloudWatch metrics of its model id tell of its traffic, and of nothing else.
         line: where its entry starts in the registry file.
+        prewarm_lead: how long before busy hours open a cold entry is written, so that the first request finds it warm.
         auto_ttl: whether keepwarm chooses the ttl of each coming write (`ttl: auto`); `ttl` is then what is asked for
             until it has chosen.
+        other: the same prefix asking for the other ttl, with the request, lifetime and margin for that; None unless
+            `auto_ttl`.
         cold_start_usd: what it is worth, beyond the tokens, that a request does not find the entry cold.
         limits: how far its guards on money let it go.
         sketch: the digests (`fingerprint.Sketch`) of its request up to the last cache point, by which organic requests
@@ -280,12 +283,18 @@ class Prefix:
     ping_request: dict[str, object] = field(repr=False, compare=False)
     provisioned: bool = False
     metrics: bool = False
+    prewarm_lead: timedelta = timedelta(0)
     auto_ttl: bool = False
+    other: Prefix | None = field(default=None, repr=False, compare=False)
     cold_start_usd: Decimal = Decimal(0)
     limits: Limits = Limits()
     tags: tuple[tuple[str, str], ...] = ()
     line: int = 0
     sketch: object = field(default=None, repr=False, compare=False)
+
+    def asking(self, ttl: Ttl) -> Prefix:
+        """This prefix as it asks for a ttl; itself where keepwarm may not choose."""
+        return self if self.other is None or self.ttl is ttl else self.other
 
 
 # -- pings and the ledger -----------------------------------------------------------------------------------------
@@ -382,6 +391,7 @@ class Reason(StrEnum):
     TRIPPED = "tripped"  # its net of seven days is below its tripwire
     ALL_STOPPED = "all_stopped"  # somebody stopped all pings
     DRAINING = "draining"
+    STANDING_BY = "standing_by"  # another daemon leads
     IN_FLIGHT = "in_flight"  # somebody else is pinging it at this moment
 
 
@@ -503,6 +513,7 @@ class Touch:
         started_at: aware UTC, start of the request; the entry's life counts from here.
         usage: None when the source does not tell it.
         latency_ms: until the answer began; None when not told.
+        ttl: what its cache point on this prefix asked for; None when not told.
         drift: what differs from the prefix that it is almost like, such as `tool_choice` or `system[0] after 2 equal
             blocks`; no content. Empty when it belongs to a prefix or resembles none.
     """
@@ -519,6 +530,7 @@ class Touch:
     latency_ms: int | None
     source: Source
     drift: str = ""
+    ttl: Ttl | None = None
 
     @property
     def matched(self) -> bool:
@@ -549,7 +561,8 @@ class PrefixState:
     Attributes:
         touched_at: start of the last request known to have read or written the entry.
         idle_pings: our pings since the last organic touch or opening write.
-        billed_ttl: the ttl of the last write whose usage told it.
+        billed_ttl: the ttl of the last write whose usage told it; where keepwarm chooses, that of the last write as far
+            as it is known: as billed, else as its cache point asked, else as keepwarm advised.
         failures: attempts without a usable answer since the last one with it.
         uncached: `uncached` verdicts in a row.
         retry_at: not before this moment; None when nothing holds the next ping back.

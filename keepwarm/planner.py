@@ -60,7 +60,7 @@ def decide(prefix: Prefix, state: PrefixState, now: datetime) -> Decision:
     if state.stop:
         return Decision(Action.LEAVE, None, Reason.STOPPED, detail=f"{state.stop.code}: {state.stop.message}")
     state = _without_the_future(prefix, state, now)
-    window = busyhours.span_at(prefix.busy_hours, now)
+    window = _window_at(prefix, now)
     expiry = expiry_of(prefix, state)
     warm_until = expiry if expiry and expiry > now else None
     if window is None:
@@ -103,7 +103,7 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
             unknowns=state.unknowns,
             broken_at=state.broken_at,
         )
-        return _bill(touched, outcome.billed_ttl if outcome else None, entry.intent.started_at)
+        return _bill(touched, _written_by_ping(prefix, state, entry), entry.intent.started_at)
     if outcome.verdict is Verdict.UNCACHED:
         return _absorb_uncached(prefix, state, entry, outcome)
     if outcome.verdict is Verdict.ERROR and not outcome.retryable:
@@ -132,8 +132,29 @@ def absorb_touch(prefix: Prefix, state: PrefixState, touch: Touch) -> PrefixStat
         organic_at=_later(state.organic_at, touch.started_at),
         closed_at=state.closed_at if state.closed_at and touch.started_at <= state.closed_at else None,
     )
-    billed = pricing.whole_write_ttl(touch.usage) if touch.usage else None
-    return _bill(touched, billed, touch.started_at)
+    return _bill(touched, _written_by(prefix, state, touch), touch.started_at)
+
+
+def close(state: PrefixState, at: datetime) -> PrefixState:
+    """What is known after somebody said that no more requests come; pure. An organic request after `at` knew better."""
+    if state.organic_at and state.organic_at > at:
+        return state
+    return replace(state, closed_at=_later(state.closed_at, at))
+
+
+def advised_ttl(prefix: Prefix, state: PrefixState) -> Ttl:
+    """What the next write of an entry should ask for."""
+    return state.course.ttl if prefix.auto_ttl and state.course else prefix.ttl
+
+
+def ttl_to_send(prefix: Prefix, state: PrefixState, now: datetime) -> Ttl:
+    """What a request of this moment should ask for: the ttl of the living entry, else that of the next write.
+
+    Whether a read with another ttl than the entry's leaves it as it is, is not documented.
+    """
+    if prefix.auto_ttl and state.billed_ttl and _lives(prefix, state, now):
+        return state.billed_ttl
+    return advised_ttl(prefix, state)
 
 
 def hold_back(prefix: Prefix, state: PrefixState, failed_at: datetime, code: str, jitter: float) -> PrefixState:
@@ -145,9 +166,11 @@ def hold_back(prefix: Prefix, state: PrefixState, failed_at: datetime, code: str
 
 
 def lifetime_of(prefix: Prefix, state: PrefixState) -> timedelta:
-    """How long an entry lives: the registered lifetime, scaled to the ttl that was really billed."""
+    """How long an entry lives: the registered lifetime, for the ttl that was really billed."""
     if state.billed_ttl is None or state.billed_ttl is prefix.ttl:
         return prefix.lifetime
+    if prefix.other:
+        return prefix.other.lifetime
     return prefix.lifetime * (state.billed_ttl.duration / prefix.ttl.duration)
 
 
@@ -155,6 +178,8 @@ def margin_of(prefix: Prefix, state: PrefixState) -> timedelta:
     """How long before expiry the ping goes out; scaled like the lifetime."""
     if state.billed_ttl is None or state.billed_ttl is prefix.ttl:
         return prefix.margin
+    if prefix.other:
+        return prefix.other.margin
     return prefix.margin * (state.billed_ttl.duration / prefix.ttl.duration)
 
 
@@ -216,6 +241,43 @@ def _bill(state: PrefixState, billed: Ttl | None, at: datetime) -> PrefixState:
     return replace(state, billed_ttl=billed, billed_at=at)
 
 
+def _lives(prefix: Prefix, state: PrefixState, at: datetime) -> bool:
+    expiry = expiry_of(prefix, state)
+    return expiry is not None and expiry > at
+
+
+def _written_by_ping(prefix: Prefix, state: PrefixState, entry: Entry) -> Ttl | None:
+    """The ttl at which a ping wrote the entry; None when it wrote none, or nobody can tell.
+
+    Args:
+        state: before it.
+    """
+    outcome = entry.outcome
+    told = outcome.billed_ttl if outcome else None
+    if told or not prefix.auto_ttl:
+        return told
+    wrote = outcome.verdict is not Verdict.HIT if outcome else not _lives(prefix, state, entry.intent.started_at)
+    return entry.intent.ttl if wrote else None
+
+
+def _written_by(prefix: Prefix, state: PrefixState, touch: Touch) -> Ttl | None:
+    """The ttl at which an organic request wrote the entry; None when it wrote none, or nobody can tell.
+
+    Where keepwarm chooses the ttl and no usage tells it, the entry of which nothing else is known is what the request's
+    own cache point asked for, and if that is not told either, what keepwarm advised.
+
+    Args:
+        state: before it.
+    """
+    told = pricing.whole_write_ttl(touch.usage) if touch.usage else None
+    if told or not prefix.auto_ttl:
+        return told
+    rewrote = touch.usage is not None and touch.usage.verdict is Verdict.REWRITE
+    if not rewrote and state.billed_ttl and _lives(prefix, state, touch.started_at):
+        return None
+    return touch.ttl or advised_ttl(prefix, state)
+
+
 def _idle_after(state: PrefixState, ping: Intent) -> tuple[int, tuple[datetime, ...]]:
     """One more idle ping, unless an organic request came after it had started; none after an opening write."""
     if ping.reason is Reason.COLD_IN_BUSY_HOURS:
@@ -253,7 +315,8 @@ def _decide_cold(
         return _wait_for_opening(prefix, now, None, refusal)
     if state.retry_at and state.retry_at > now:
         return Decision(Action.WAIT, state.retry_at, Reason.BACKING_OFF, detail=_failures(state))
-    return Decision(Action.PING, now, Reason.COLD_IN_BUSY_HOURS)
+    early = "ahead of the opening" if now < window.start else ""
+    return Decision(Action.PING, now, Reason.COLD_IN_BUSY_HOURS, detail=early)
 
 
 def _decide_warm(prefix: Prefix, state: PrefixState, now: datetime, window: Span, warm_until: datetime) -> Decision:
@@ -292,12 +355,21 @@ def _bridges(prefix: Prefix, state: PrefixState, window: Span, warm_until: datet
     return due + lifetime_of(prefix, state) > after.start
 
 
+def _window_at(prefix: Prefix, now: datetime) -> Span | None:
+    """The busy hours of this moment, or those that open so soon that the entry is to be warm for them."""
+    window = busyhours.span_at(prefix.busy_hours, now)
+    if window or not prefix.prewarm_lead:
+        return window
+    return busyhours.span_at(prefix.busy_hours, now + prefix.prewarm_lead)
+
+
 def _wait_for_opening(prefix: Prefix, now: datetime, warm_until: datetime | None, reason: Reason) -> Decision:
     following = busyhours.next_span(prefix.busy_hours, now)
     if following is None:
         never = Reason.NEVER_BUSY if reason is Reason.OUTSIDE_BUSY_HOURS else reason
         return Decision(Action.LEAVE, None, never, warm_until)
-    return Decision(Action.WAIT, following.start, reason, warm_until)
+    early = following.start - prefix.prewarm_lead
+    return Decision(Action.WAIT, early if early > now else following.start, reason, warm_until)
 
 
 def _absorb_uncached(prefix: Prefix, state: PrefixState, entry: Entry, outcome: Outcome) -> PrefixState:

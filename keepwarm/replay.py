@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keepwarm.dialects import Block, Body, Dialect, Reading, thinking_of
-from keepwarm.model import Section
+from keepwarm.model import Section, Ttl
 
 _SMALLEST_TEXT = "."
 _OTHER_TEXT = "Go on."
@@ -43,6 +43,35 @@ def cut_body(reading: Reading, body: Body) -> dict[str, Any]:
     _cut_tools_and_system(cut, reading.dialect, last)
     cut["messages"] = _messages(body.get("messages") or [], reading.dialect, last)
     return cut
+
+
+def with_ttl(reading: Reading, body: Body, ttl: Ttl) -> dict[str, Any]:
+    """The body with all its cache points asking for this ttl; nothing else is changed.
+
+    All, because a longer ttl may not follow a shorter one.
+
+    Returns:
+        A new mapping that shares the unchanged parts with `body`.
+    """
+    asking: Any = dict(body)
+    key = "cache_control" if reading.dialect is Dialect.ANTHROPIC else "cachePoint"
+    for point in reading.cache_points:
+        path = _path_of(point, reading.dialect)
+        holder = asking
+        for step in path:
+            holder[step] = holder[step].copy()
+            holder = holder[step]
+        holder[key] = {**holder[key], "ttl": ttl.value}
+    return dict(asking)
+
+
+def _path_of(point: Block, dialect: Dialect) -> tuple[str | int, ...]:
+    """The way through a body to what holds a marker; Nova has none in its tools."""
+    if point.section is Section.MESSAGES:
+        return "messages", point.index, "content", point.part
+    if point.section is Section.TOOLS and dialect is Dialect.CONVERSE:
+        return "toolConfig", "tools", point.index
+    return point.section.value, point.index
 
 
 def production_body(reading: Reading, body: Body, max_tokens: int) -> dict[str, Any]:

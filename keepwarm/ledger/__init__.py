@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self, TypeVar
@@ -84,11 +85,12 @@ class Ledger:
 
     # -- leading --------------------------------------------------------------------------------------------------
 
-    def lead(self, holder: Holder, key_check: str) -> Lease | None:
+    def lead(self, holder: Holder, key_check: str, steady: Callable[[], float] = steady_seconds) -> Lease | None:
         """Claim to lead among the daemons on this ledger; from then on `open_entry` refuses while another leads.
 
         Args:
             key_check: the same for all daemons that have the same fingerprint key.
+            steady: seconds of the machine's steady clock.
 
         Returns:
             The claim, asked once already; None on a database where `hold` keeps other daemons away.
@@ -98,7 +100,7 @@ class Ledger:
         """
         if self._engine.dialect.name != "postgresql":
             return None
-        lease = Lease(single_engine(self._engine), holder, key_check, steady_seconds)
+        lease = Lease(single_engine(self._engine), holder, key_check, steady)
         try:
             lease.beat()
             lease.check_key()
@@ -140,7 +142,7 @@ class Ledger:
         if lease.term != term:  # stopped or cut off while it was written: another leads, or may at any moment
             message = "the lead was lost before it was sent"
             unsent = Outcome(utc_now(), Verdict.ERROR, Decimal(0), error_code=LedgerError.code, error_message=message)
-            self.close_entry(number, unsent)
+            self.close_entry(number, replace(unsent, retryable=True))
             raise LedgerError(f"not sent: {message}", hint=_LEADER_HINT)
         return number
 

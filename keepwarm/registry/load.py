@@ -20,13 +20,26 @@ from pydantic import ValidationError
 from keepwarm import busyhours, dialects, fingerprint, planner, verdicts
 from keepwarm.errors import ConfigError, Problem
 from keepwarm.guards import worth
-from keepwarm.model import ALWAYS, Api, BusyHours, Family, Limits, ModelFacts, Prefix, PrefixState, Route, Section, Ttl
+from keepwarm.model import (
+    ALWAYS,
+    AdaptivePolicy,
+    Api,
+    BusyHours,
+    Family,
+    Limits,
+    ModelFacts,
+    Prefix,
+    PrefixState,
+    Route,
+    Section,
+    Ttl,
+)
 from keepwarm.pricing import Catalog, CatalogError, parse_catalog, parse_model_id, parse_prices
 from keepwarm.registry import requests
 from keepwarm.registry.document import Document, Location, read_document
 from keepwarm.registry.findings import Findings, Place, keys
 from keepwarm.registry.requests import Ping, Request
-from keepwarm.registry.schema import BusyHoursEntry, Head, PrefixEntry
+from keepwarm.registry.schema import AUTO, BusyHoursEntry, Head, PrefixEntry
 
 # What tool definitions may add to a prompt beyond their own text (Anthropic's tool use page gives 159 to 804).
 _TOOL_OVERHEAD_TOKENS = 1000
@@ -245,7 +258,7 @@ class _Loader:
             if entry.request is not None:
                 return self._read_request(entry, dialect)
             text = self._system_text(entry)
-            return requests.shorthand_request(text, entry.api, dialect, entry.ttl or Ttl.FIVE_MINUTES)
+            return requests.shorthand_request(text, entry.api, dialect, _fixed_ttl(entry) or Ttl.FIVE_MINUTES)
         except ConfigError as error:
             key = "request" if entry.request is not None else "system"
             for problem in error.problems:
@@ -276,19 +289,17 @@ class _Loader:
             self._findings.refuse_value(place, key, f"{entry.request or 'the system text'} {message}")
         if found:
             return None
-        if entry.ttl and entry.ttl is not request.ttl:
-            message = (
-                f"is {entry.ttl.value}, but the last cache point of {entry.request} says {request.ttl.value}; "
-                f"write ttl: {request.ttl.value} if that is what production sends"
-            )
-            self._findings.refuse_value(place, "ttl", message)
+        self._check_ttl(entry, place, facts, request)
+        other_ttl = _other_ttl(entry, facts, request)
         try:
             ping = requests.make_ping(request, facts, self._key)
+            other_ping = other_ttl and requests.make_ping(requests.with_ttl(request, other_ttl), facts, self._key)
         except ValueError as error:
             self._findings.refuse_value(place, key, f"{entry.request} {error}")
             return None
         self._check_minimum(entry, place, facts, request, ping)
         lifetime, margin = self._lifetime(entry, place, request.ttl)
+        lead = self._lead(entry, place, lifetime - margin)
         self._warn_of_surprises(entry, place, facts, request, hours)
         route = Route(entry.region, entry.profile, entry.role_arn)
         digest = fingerprint.combine(
@@ -305,7 +316,10 @@ class _Loader:
             margin=margin,
             busy_hours=hours,
             policy=entry.policy,
-            prewarm=entry.prewarm,
+            prewarm=entry.prewarm is not False,
+            prewarm_lead=lead,
+            auto_ttl=entry.ttl == AUTO,
+            cold_start_usd=entry.cold_start_usd,
             fingerprint=digest,
             estimated_tokens=max(1, ping.cached_characters // _CHARACTERS_PER_TOKEN),
             ping_request=ping.request,
@@ -316,10 +330,35 @@ class _Loader:
             line=self._findings.line(place.entry),
             sketch=ping.sketch,
         )
+        if other_ttl and other_ping:
+            prefix = replace(prefix, other=_asking(prefix, other_ttl, other_ping, entry.margin))
         costs = worth.daily_costs(prefix, planner.mean_ping_period(prefix, PrefixState()), self._now)
         for doubtful, message in worth.doubts(prefix, verdicts.high_cost_usd(prefix, PrefixState()), costs):
             self._findings.warn_value(place, doubtful, message)
         return prefix
+
+    def _check_ttl(self, entry: PrefixEntry, place: Place, facts: ModelFacts, request: Request) -> None:
+        if entry.ttl == AUTO and len(facts.ttls) == 1:
+            (sold,) = facts.ttls
+            message = f"is auto, but {facts.base_id} sells only {sold.value}; write ttl: {sold.value}"
+            self._findings.refuse_value(place, "ttl", message)
+        fixed = _fixed_ttl(entry)
+        if fixed and fixed is not request.ttl:
+            message = (
+                f"is {fixed.value}, but the last cache point of {entry.request} says {request.ttl.value}; "
+                f"write ttl: {request.ttl.value} if that is what production sends"
+            )
+            self._findings.refuse_value(place, "ttl", message)
+
+    def _lead(self, entry: PrefixEntry, place: Place, ping_period: timedelta) -> timedelta:
+        lead = entry.prewarm if isinstance(entry.prewarm, timedelta) else timedelta(0)
+        if lead >= ping_period > timedelta(0) and not place.broken & {"margin", "lifetime"}:
+            message = (
+                f"leads by {lead.total_seconds():g} s, but an entry is pinged again {ping_period.total_seconds():g} s "
+                "after its write (lifetime less margin): use a shorter lead"
+            )
+            self._findings.refuse_value(place, "prewarm", message)
+        return lead
 
     def _lifetime(self, entry: PrefixEntry, place: Place, ttl: Ttl) -> tuple[timedelta, timedelta]:
         lifetime = entry.lifetime or ttl.duration
@@ -354,6 +393,9 @@ class _Loader:
         if not entry.prewarm:
             message = "is false: it is pinged only once traffic was reported, or after `keepwarm ping`"
             self._findings.warn_value(place, "prewarm", message)
+        if entry.ttl == AUTO and not isinstance(entry.policy, AdaptivePolicy):
+            message = f"is auto, but policy {entry.policy.name} never chooses: {request.ttl.value} is always asked for"
+            self._findings.warn_value(place, "ttl", message)
         if facts.prices.write_assumed:
             message = f"no write price is published for {facts.base_id}; the input price stands in for it"
             self._findings.warn(place.entry, message)
@@ -384,6 +426,29 @@ class _Loader:
             if any(prefix.model_id == other.model_id for at, other in prefixes if at != index):
                 message = "needs a model_id that no other prefix has; the metrics would be those of both"
                 self._findings.refuse(("prefixes", index, "metrics"), message)
+
+
+def _fixed_ttl(entry: PrefixEntry) -> Ttl | None:
+    return entry.ttl if isinstance(entry.ttl, Ttl) else None
+
+
+def _other_ttl(entry: PrefixEntry, facts: ModelFacts, request: Request) -> Ttl | None:
+    """The ttl that the request does not ask for, where keepwarm may choose it."""
+    others = facts.ttls - {request.ttl}
+    return next(iter(others), None) if entry.ttl == AUTO else None
+
+
+def _asking(prefix: Prefix, ttl: Ttl, ping: Ping, margin: timedelta | None) -> Prefix:
+    """The prefix as it asks for its other ttl: lifetime and margin are scaled, where they were given."""
+    scale = ttl.duration / prefix.ttl.duration
+    lifetime = prefix.lifetime * scale
+    return replace(
+        prefix,
+        ttl=ttl,
+        lifetime=lifetime,
+        margin=margin * scale if margin else planner.default_margin(ttl, lifetime),
+        ping_request=ping.request,
+    )
 
 
 def _without_broken_keys(raw: Mapping[str, Any]) -> PrefixEntry | None:

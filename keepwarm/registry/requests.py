@@ -212,6 +212,13 @@ def make_ping(request: Request, facts: ModelFacts, key: bytes) -> Ping:
     )
 
 
+def with_ttl(request: Request, ttl: Ttl) -> Request:
+    """The request with all its cache points asking for this ttl."""
+    body = replay.with_ttl(request.reading, request.body, ttl)
+    arguments = body if request.api is Api.CONVERSE else request.arguments
+    return Request(request.api, request.dialect, arguments, body, dialects.read(request.dialect, body))
+
+
 def thinks(request: Request) -> bool:
     """Whether the request has extended thinking enabled, which its ping leaves out."""
     return dialects.thinking_of(request.dialect, request.body).get("type") == "enabled"

@@ -16,9 +16,13 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from keepwarm import busyhours
-from keepwarm.model import Api, BusyHours, BusyHoursPolicy, IdleLimitPolicy, Limits, Policy, Ttl, Window
+from keepwarm.model import AdaptivePolicy, Api, BusyHours, BusyHoursPolicy, IdleLimitPolicy, Limits, Policy, Ttl, Window
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+# What `ttl` says where keepwarm chooses it.
+AUTO = "auto"
+
+_PLAIN_POLICIES: dict[str, Policy] = {"adaptive": AdaptivePolicy(), "busy_hours": BusyHoursPolicy()}
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -42,11 +46,27 @@ def _positive_duration(value: Any) -> timedelta:
 
 
 def _parse_policy(value: Any) -> Policy:
-    if value == "busy_hours":
-        return BusyHoursPolicy()
+    if isinstance(value, str) and value in _PLAIN_POLICIES:
+        return _PLAIN_POLICIES[value]
     if isinstance(value, dict) and set(value) == {"idle_limit"} and _is_count(value["idle_limit"]):
         return IdleLimitPolicy(value["idle_limit"])
-    raise ValueError("must be busy_hours, or {idle_limit: N} with a whole number N of 0 or more")
+    raise ValueError("must be adaptive, busy_hours, or {idle_limit: N} with a whole number N of 0 or more")
+
+
+def _parse_ttl(value: Any) -> Ttl | str:
+    try:
+        return AUTO if value == AUTO else Ttl(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not allowed; use 5m, 1h or auto") from None
+
+
+def _parse_prewarm(value: Any) -> bool | timedelta:
+    """Whether to write at the opening, or how long before it."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, dict) and set(value) == {"lead"}:
+        return _positive_duration(value["lead"])
+    raise ValueError(f"must be true, false or {{lead: 2m}}, not {_shown(value)}")
 
 
 def _parse_money(value: Any) -> Decimal:
@@ -64,15 +84,11 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _choice(values: type[Ttl] | type[Api]) -> Callable[[Any], Any]:
-    def convert(value: Any) -> Any:
-        try:
-            return values(value)
-        except ValueError:
-            allowed = " or ".join(item.value for item in values)
-            raise ValueError(f"{value!r} is not allowed; use {allowed}") from None
-
-    return convert
+def _parse_api(value: Any) -> Api:
+    try:
+        return Api(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not allowed; use {' or '.join(Api)}") from None
 
 
 def _check_zone(value: Any) -> str:
@@ -122,8 +138,9 @@ def _formed(pattern: str, form: str) -> AfterValidator:
 
 Duration = Annotated[timedelta, BeforeValidator(_positive_duration)]
 Money = Annotated[Decimal, BeforeValidator(_parse_money)]
-TtlField = Annotated[Ttl, BeforeValidator(_choice(Ttl))]
-ApiField = Annotated[Api, BeforeValidator(_choice(Api))]
+TtlField = Annotated[Ttl | Literal["auto"], BeforeValidator(_parse_ttl)]
+ApiField = Annotated[Api, BeforeValidator(_parse_api)]
+PrewarmField = Annotated[bool | timedelta, BeforeValidator(_parse_prewarm)]
 PolicyField = Annotated[Policy, BeforeValidator(_parse_policy)]
 Name = Annotated[
     str,
@@ -187,8 +204,9 @@ class PrefixEntry(_Strict):
     system: SystemShorthand | None = None
     ttl: TtlField | None = None
     busy_hours: Text
-    policy: PolicyField = BusyHoursPolicy()
-    prewarm: bool = True
+    policy: PolicyField = AdaptivePolicy()
+    prewarm: PrewarmField = True
+    cold_start_usd: Money = Decimal(0)
     lifetime: Duration | None = None
     margin: Duration | None = None
     profile: Text | None = None

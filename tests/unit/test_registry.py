@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from keepwarm.errors import ConfigError
-from keepwarm.model import Api, BusyHoursPolicy, Family, IdleLimitPolicy, Prefix, Rates, Route, Ttl
+from keepwarm.model import AdaptivePolicy, Api, Family, IdleLimitPolicy, Prefix, Rates, Route, Ttl
 from keepwarm.pricing import Catalog
 from keepwarm.registry import Registry, load_catalog, load_registry
 from keepwarm.registry.schema import BusyHoursEntry, PrefixEntry, SystemShorthand
@@ -351,7 +351,8 @@ def test_every_other_key_of_an_entry_arrives(desk):
 
 def test_what_an_entry_leaves_out_has_a_sensible_default(desk):
     prefix = desk.entry("busy_hours: always")
-    assert (prefix.policy, prefix.prewarm, prefix.provisioned, prefix.tags) == (BusyHoursPolicy(), True, False, ())
+    assert (prefix.policy, prefix.prewarm, prefix.provisioned, prefix.tags) == (AdaptivePolicy(), True, False, ())
+    assert (prefix.prewarm_lead, prefix.cold_start_usd, prefix.auto_ttl) == (timedelta(0), 0, False)
     assert (prefix.api, prefix.route) == (Api.CONVERSE, Route("eu-central-1"))
     assert (prefix.lifetime, prefix.margin) == (timedelta(minutes=5), timedelta(seconds=40))
 
