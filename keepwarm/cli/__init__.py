@@ -5,10 +5,23 @@ It holds no logic: every command asks a room below and shows the answer, as a ta
 
 from __future__ import annotations
 
-from keepwarm.cli import demo, discover, doctor, emulate, guards, importing, money, service, track
+from keepwarm.cli import demo, discover, doctor, emulate, guards, importing, money, service, simulate, track
 from keepwarm.cli.app import app
 
-__all__ = ["app", "demo", "discover", "doctor", "emulate", "guards", "importing", "main", "money", "service", "track"]
+__all__ = [
+    "app",
+    "demo",
+    "discover",
+    "doctor",
+    "emulate",
+    "guards",
+    "importing",
+    "main",
+    "money",
+    "service",
+    "simulate",
+    "track",
+]
 
 
 def main() -> None:

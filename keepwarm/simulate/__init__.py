@@ -4,7 +4,16 @@ It decides nothing itself: `projection` looks ahead without traffic, `replay` lo
 both ask the planner that the daemon asks. `figures` says what a replay cost beside what others would have paid.
 """
 
-from keepwarm.simulate.comparison import CLAIRVOYANT, Candidate, candidates, name_of, parse_policy, run
+from keepwarm.simulate.comparison import (
+    CLAIRVOYANT,
+    LEARNER,
+    Candidate,
+    Setting,
+    candidates,
+    name_of,
+    parse_policy,
+    run,
+)
 from keepwarm.simulate.figures import Figures, Measure, Result
 from keepwarm.simulate.projection import Plan, PlannedPing, background_of, imagine, plan, project, terms_of
 from keepwarm.simulate.replay import Happening, Kind, Learner, Rules, replay
@@ -12,6 +21,7 @@ from keepwarm.simulate.traces import Arrival, Trace, read_trace, trace_of
 
 __all__ = [
     "CLAIRVOYANT",
+    "LEARNER",
     "Arrival",
     "Candidate",
     "Figures",
@@ -23,6 +33,7 @@ __all__ = [
     "PlannedPing",
     "Result",
     "Rules",
+    "Setting",
     "Trace",
     "background_of",
     "candidates",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from keepwarm.model import AdaptivePolicy, BusyHoursPolicy, IdleLimitPolicy, ModelFacts, Policy, Ttl
+from keepwarm.model import ALWAYS, AdaptivePolicy, BusyHours, BusyHoursPolicy, IdleLimitPolicy, ModelFacts, Policy, Ttl
 from keepwarm.simulate.figures import Measure, Result, units_of
 from keepwarm.simulate.replay import Happening, Learner, Rules, replay
 from keepwarm.simulate.traces import Trace
@@ -21,6 +21,9 @@ _PLAIN: dict[str, Policy] = {
     "adaptive": AdaptivePolicy(),
 }
 CLAIRVOYANT = "clairvoyant"
+
+# Makes what learns in the adaptive policy; None: there is none yet.
+LEARNER: Callable[[ModelFacts], Learner] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +82,43 @@ def candidates(facts: ModelFacts) -> Iterator[Candidate]:
         yield Candidate(CLAIRVOYANT, None, choice)
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all candidates meet alike.
+
+    Attributes:
+        rewrite_rate: see `Rules`; the clairvoyant meets none.
+        learner: makes the one that the adaptive policy asks.
+        busy_hours: of all prefixes; the clairvoyant pings at any hour.
+    """
+
+    facts: ModelFacts
+    rewrite_rate: float = 0.0
+    learner: Callable[[ModelFacts], Learner] | None = None
+    busy_hours: BusyHours = ALWAYS
+
+
 def run(
     trace: Trace,
     measure: Measure,
     candidate: Candidate,
-    facts: ModelFacts,
-    rewrite_rate: float = 0.0,
-    learner: Callable[[ModelFacts], Learner] | None = None,
+    setting: Setting,
     tell: Callable[[Happening], None] | None = None,
 ) -> Result:
     """One candidate on one trace.
 
     Args:
         trace: whole.
-        measure: of this trace and these facts.
+        measure: of this trace and the same model.
         candidate: whom to try.
-        facts: of the model.
-        rewrite_rate: see `Rules`; the clairvoyant meets none.
-        learner: makes the one that the adaptive policy asks.
-        tell: hears every happening too, of the whole trace.
+        setting: what he meets.
+        tell: hears every happening too, of the whole trace; of the clairvoyant there are none.
     """
     if candidate.policy is None:
         return measure.clairvoyant(candidate.name, candidate.ttl)
     adaptive = isinstance(candidate.policy, AdaptivePolicy)
-    rules = Rules(candidate.policy, candidate.ttl, facts, rewrite_rate, learner if adaptive else None)
+    learner = setting.learner if adaptive else None
+    rules = Rules(candidate.policy, candidate.ttl, setting.facts, setting.rewrite_rate, learner, setting.busy_hours)
     meter = measure.meter()
 
     def both(happening: Happening) -> None:

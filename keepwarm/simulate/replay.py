@@ -20,6 +20,7 @@ from keepwarm.model import (
     Action,
     AdaptivePolicy,
     Api,
+    BusyHours,
     BusyHoursPolicy,
     Course,
     Decision,
@@ -63,12 +64,13 @@ class Learner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How the prefixes of a replay are registered; all alike, always busy, without prewarming.
+    """How the prefixes of a replay are registered; all alike, without prewarming.
 
     Attributes:
         ttl: None for `ttl: auto`.
         rewrite_rate: the share of pings that find their living entry gone and write it.
         learner: builds a fresh one; needed by the adaptive policy.
+        busy_hours: of all of them.
     """
 
     policy: Policy
@@ -76,6 +78,7 @@ class Rules:
     facts: ModelFacts
     rewrite_rate: float = 0.0
     learner: Callable[[ModelFacts], Learner] | None = None
+    busy_hours: BusyHours = ALWAYS
 
 
 class Kind(StrEnum):
@@ -221,7 +224,7 @@ class _Runner:
 
 
 def _endless(policy: Policy, state: PrefixState) -> bool:
-    """Whether pinging only ends with the busy hours, which never do."""
+    """Whether pinging ends with the busy hours only, if at all."""
     return isinstance(policy, BusyHoursPolicy) or (isinstance(policy, AdaptivePolicy) and state.course is None)
 
 
@@ -241,7 +244,7 @@ def _prefix(prefix_id: str, rules: Rules, ttl: Ttl) -> Prefix:
         ttl=ttl,
         lifetime=ttl.duration,
         margin=planner.default_margin(ttl, ttl.duration),
-        busy_hours=ALWAYS,
+        busy_hours=rules.busy_hours,
         policy=rules.policy,
         prewarm=False,
         fingerprint=prefix_id,

@@ -10,7 +10,7 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ _MOST_PROBLEMS = 20
 _LAST_SECOND = 1e10
 _MOST_TOKENS = 1e9
 _SHAPE = f"a trace is CSV, plain or gzip, with the header {','.join(COLUMNS)}; t_seconds count from a Monday 00:00"
+_TELL = "tell the daemon of the traffic (see keepwarm.reporter in the README), or give a file of arrivals"
 
 
 class Arrival(NamedTuple):
@@ -86,24 +87,27 @@ def read_trace(path: Path) -> Trace:
     return Trace(path.name.removesuffix(".gz").removesuffix(".csv"), tuple(sorted(found, key=lambda each: each.at)))
 
 
-def trace_of(name: str, touches: Iterable[Touch], estimated_tokens: int) -> Trace:
+def trace_of(name: str, touches: Iterable[Touch], estimated_tokens: Mapping[str, int]) -> Trace:
     """The arrivals that the ledger was told of, of prefixes that they belong to.
 
     Args:
         name: for people.
         touches: as the ledger holds them.
-        estimated_tokens: for prefixes none of whose touches told its size.
+        estimated_tokens: by fingerprint, for those whose touches never told it; of others nothing is known, and 0.
+
+    Raises:
+        ConfigError: there are none.
     """
     kept = sorted((touch for touch in touches if touch.matched), key=lambda touch: touch.started_at)
-    sizes: dict[str, int] = {}
+    sizes = dict(estimated_tokens)
     for touch in kept:
         if touch.usage and (told := touch.usage.cache_read_tokens + touch.usage.cache_write_tokens):
             sizes[touch.fingerprint] = told
+    if not kept:
+        raise ConfigError([Problem(name, 0, "", "holds no organic requests of a registered prefix yet")], hint=_TELL)
     return Trace(
         name,
-        tuple(
-            Arrival(touch.started_at, touch.prefix, sizes.get(touch.fingerprint, estimated_tokens)) for touch in kept
-        ),
+        tuple(Arrival(touch.started_at, touch.prefix, sizes.get(touch.fingerprint, 0)) for touch in kept),
     )
 
 
