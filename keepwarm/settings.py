@@ -183,7 +183,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         for detail in error.errors():
             name = f"{PREFIX}{detail['loc'][0]}".upper()
-            wanted = detail["msg"].removeprefix("Input should be ").partition(", unable to parse")[0]
+            wanted = detail["msg"].removeprefix("Input should be ").partition(", unable to ")[0]
             problems.append(Problem("environment", 0, name, f"must be {wanted}, not {detail['input']!r}"))
         settings = None
     if problems or settings is None:

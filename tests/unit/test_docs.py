@@ -43,14 +43,13 @@ def test_the_table_of_settings_is_the_settings():
 
 
 def test_every_command_is_in_the_reference_and_no_other():
-    assert set(re.findall(r"^\| `keepwarm (\w+)", section("Commands"), flags=re.MULTILINE)) == set(COMMANDS)
+    assert set(re.findall(r"^\| `keepwarm ([\w-]+)", section("Commands"), flags=re.MULTILINE)) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_and_option_on_a_page_exists(page):
-    for name, rest in re.findall(
-        r"keepwarm (run|check|plan|ping|report|track|import|doctor|discover|emulate|demo)\b([^`\n#]*)", page.read_text()
-    ):
+    names = "run|check|plan|ping|report|guards|stop-all|track|import|doctor|discover|emulate|demo"
+    for name, rest in re.findall(rf"keepwarm ({names})\b([^`\n#]*)", page.read_text()):
         known = {option for parameter in COMMANDS[name].params for option in parameter.opts} | {"--help"}
         for option in re.findall(r"(?<!\S)\[?(--?[a-z][a-z0-9-]*)", rest):
             assert option in known, f"{page.name}: keepwarm {name} {option}"

@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ EXAMPLES = {
     "read_timeout_seconds": ("30.5", 30.5),
     "drain_seconds": ("0", 0),
     "reconcile_seconds": ("5", 5),
+    "day_cap_usd": ("12.50", Decimal("12.50")),
+    "month_cap_usd": ("0", Decimal(0)),
+    "stopped": ("true", True),
+    "stop_file": ("/run/keepwarm/stopped", Path("/run/keepwarm/stopped")),
     "listen": ("0.0.0.0:8378", "0.0.0.0:8378"),
     "token": ("s3cret", SecretStr("s3cret")),
     "token_file": ("/run/credentials/token", Path("/run/credentials/token")),
@@ -111,6 +116,9 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch):
         ("READ_TIMEOUT_SECONDS", "0", "must be greater than 0, not '0'"),
         ("DRAIN_SECONDS", "-1", "must be greater than or equal to 0, not '-1'"),
         ("RECONCILE_SECONDS", "soon", "must be a valid number, not 'soon'"),
+        ("DAY_CAP_USD", "-1", "must be greater than or equal to 0, not '-1'"),
+        ("MONTH_CAP_USD", "lots", "must be a valid decimal, not 'lots'"),
+        ("STOPPED", "perhaps", "must be a valid boolean, not 'perhaps'"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_told_with_what_is(monkeypatch, name, value, words):
