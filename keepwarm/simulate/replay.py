@@ -235,7 +235,7 @@ def _lot(prefix_id: str, at: datetime) -> float:
 
 
 def _prefix(prefix_id: str, rules: Rules, ttl: Ttl) -> Prefix:
-    return Prefix(
+    made = Prefix(
         name=prefix_id,
         model_id=rules.facts.base_id,
         route=Route(""),
@@ -252,6 +252,11 @@ def _prefix(prefix_id: str, rules: Rules, ttl: Ttl) -> Prefix:
         ping_request={},
         auto_ttl=rules.ttl is None,
     )
+    if rules.ttl is not None:
+        return made
+    other = Ttl.ONE_HOUR if ttl is Ttl.FIVE_MINUTES else Ttl.FIVE_MINUTES
+    margin = planner.default_margin(other, other.duration)
+    return replace(made, other=replace(made, ttl=other, lifetime=other.duration, margin=margin))
 
 
 def _touch(prefix: Prefix, at: datetime, usage: Usage) -> Touch:

@@ -172,6 +172,8 @@ def test_a_learner_steers_pings_and_the_ttl_of_the_next_write():
         (Kind.WRITE, M5), (Kind.PING, M5), (Kind.WRITE, H1), (Kind.READ, H1), (Kind.PING, H1),
     ]  # fmt: skip
     assert parrots[0].told == {"rewrite": 2, "hit": 1, "ping hit": 2}
+    assert 240 <= seconds_of(found[1].at) <= 260
+    assert 52.5 * 60 <= seconds_of(found[4].at) - 30_100 <= 55 * 60  # the margin of an entry of 1h
 
 
 def test_where_the_ttl_is_fixed_a_learner_steers_only_pings():
