@@ -33,7 +33,7 @@ from keepwarm.pricing import Catalog
 from keepwarm.registry import Registry, load_catalog, load_registry
 from keepwarm.scheduler import Scheduler
 from keepwarm.settings import PREFIX, Settings, fingerprint_key
-from keepwarm.switch import Switch
+from keepwarm.switch import SharedSwitch, Switch
 from keepwarm.web import Address
 
 _TICK = timedelta(seconds=1)
@@ -61,6 +61,7 @@ class Parts:
     keeper: Keeper
     run_id: str
     gate: Gate
+    switch: SharedSwitch
 
 
 def switch_of(settings: Settings) -> Switch:
@@ -91,6 +92,17 @@ def _doubts_in_all(settings: Settings, registry: Registry, now: datetime) -> lis
 
 
 @contextmanager
+def shared_switch(settings: Settings) -> Iterator[SharedSwitch]:
+    """What stops all pings of every daemon on the ledger; the registry is not read.
+
+    Raises:
+        LedgerError: the ledger cannot be used.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        yield SharedSwitch(switch_of(settings), ledger)
+
+
+@contextmanager
 def opened(
     settings: Settings,
     *,
@@ -113,7 +125,9 @@ def opened(
     with Ledger.open(settings.ledger) as ledger:
         run_id = uuid.uuid4().hex
         gateway = Gateway(settings.max_concurrent_pings, read_timeout_seconds=settings.read_timeout_seconds)
-        gate = Gate(settings.limits, switch_of(settings).reason, observers)
+        switch = SharedSwitch(switch_of(settings), ledger)
+        switch.look()
+        gate = Gate(settings.limits, switch.reason, observers)
         keeper = Keeper(
             pinger=_Overheard(gateway, hear) if hear else gateway,
             book=ledger,
@@ -124,7 +138,7 @@ def opened(
             observers=observers,
         )
         keeper.adopt(registry.prefixes)
-        yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id, gate)
+        yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id, gate, switch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,13 +305,14 @@ class Daemon:
         try:
             with self._role_lock:
                 changed = self.parts.keeper.refresh()
+            self.parts.switch.look()
         except LedgerError as error:
             changed = []
             self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
         self._wake((set(self.parts.keeper.names) - self._scheduler.armed) | set(changed))
 
     def _stop_all(self) -> None:
-        switch_of(self.parts.settings).stop("by POST /v1/stop-all", self._now())
+        self.parts.switch.stop("by POST /v1/stop-all", self._now())
         self.parts.gate.look_at_stop(self._now())
 
     def _watch_losses(self) -> None:

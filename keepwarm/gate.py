@@ -52,6 +52,7 @@ class Gate:
         self._tripped: dict[str, str] = {}
         self._told: dict[tuple[Guard, str], Decimal] = {}
         self._was_stopped = ""
+        self._elsewhere: dict[int, Reservation] = {}
 
     # -- what was spent elsewhere ---------------------------------------------------------------------------------
 
@@ -60,10 +61,25 @@ class Gate:
         with self._lock:
             self._spending.load(spent, now)
 
+    def expect(self, entry: Entry) -> None:
+        """Set the high price of a ping aside that another process has in flight."""
+        if entry.intent.provisioned:
+            return
+        with self._lock:
+            if entry.number not in self._elsewhere:
+                intent = entry.intent
+                reserved = self._spending.reserve(intent.prefix, intent.high_cost_usd, intent.started_at)
+                self._elsewhere[entry.number] = reserved
+
     def add(self, entry: Entry) -> None:
-        """Count a ping of another process."""
-        if not entry.intent.provisioned:
-            with self._lock:
+        """Count a ping of another process that has ended."""
+        if entry.intent.provisioned:
+            return
+        with self._lock:
+            reserved = self._elsewhere.pop(entry.number, None)
+            if reserved:
+                self._spending.settle(reserved, entry.cost_usd)
+            else:
                 self._spending.add(entry.intent.prefix, entry.cost_usd, entry.intent.started_at)
 
     # -- passing --------------------------------------------------------------------------------------------------

@@ -154,6 +154,8 @@ class Keeper:
         for entry in self._memory.news():
             self._gate.add(entry)
             self._news.add(entry.intent.fingerprint)
+        for entry in self._memory.in_flight:
+            self._gate.expect(entry)
         touched = self.hear(self._memory.overheard())
         return sorted(touched.union(self._learn_news()))
 

@@ -78,6 +78,7 @@ class Memory:
         self._seen: int | None = None  # other processes' entries up to here are known, but for those awaited
         self._known: set[int] = set()  # of those numbers that may still have late ones among them
         self._awaited: dict[int, str] = {}  # and their fingerprints
+        self.in_flight: list[Entry] = []  # of other processes, as of the last `news`
         self._start = 0
         self._touches_start = self._touches_seen = 0
         self._touches_known: set[int] = set()
@@ -121,7 +122,7 @@ class Memory:
         seen, waiting = self._seen or 0, self._awaited
         late = max(self._start, seen - _ENTRIES_OVERLAP)
         found = self._book.entries_after(min([late, *(number - 1 for number in waiting)]), self._run_id)
-        self._awaited = {}
+        self._awaited, self.in_flight = {}, []
         ended = []
         for entry in found:
             if entry.number not in waiting and (entry.number <= self._start or entry.number in self._known):
@@ -130,6 +131,7 @@ class Memory:
             self._known.add(entry.number)
             if entry.outcome is None and self._now() - entry.intent.started_at < _IN_FLIGHT:
                 self._awaited[entry.number] = entry.intent.fingerprint
+                self.in_flight.append(entry)
             else:
                 ended.append(entry)
         self._seen = seen

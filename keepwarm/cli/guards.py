@@ -13,6 +13,7 @@ from rich.markup import escape
 from keepwarm import clock, daemon
 from keepwarm.cli.app import EXIT_CODES, Format, FormatOption, app, err, out, print_json, settings, table, told, usd
 from keepwarm.model import GuardState, GuardStatus
+from keepwarm.settings import Settings
 
 _ALL = "all"
 
@@ -50,23 +51,29 @@ def stop_all(
 ) -> None:
     """Stop all pings at once, of a running daemon and of every command, also over restarts.
 
-    It writes the file that KEEPWARM_STOP_FILE names; a daemon with the same settings sees it before its next ping.
+    It writes the file that KEEPWARM_STOP_FILE names, which a daemon on this machine sees before its next ping, and into
+    the ledger, where daemons on other machines see it when they look there next.
 
     Example: `keepwarm stop-all --why "bill looks odd"`, and back: `keepwarm stop-all --undo`
     """
     with told():
         chosen = settings()
-        switch = daemon.switch_of(chosen)
-        if undo:
-            there = switch.undo()
-        else:
-            switch.stop(why, clock.utc_now())
-    if not undo:
-        out.print(f"stopped: no ping is sent while {switch.file} is there", markup=False)
-    elif chosen.stopped:
-        out.print("still stopped: KEEPWARM_STOPPED is set; unset it and start keepwarm again", markup=False)
-    else:
-        out.print("pings go on" if there else f"was not stopped: {switch.file} is not there", markup=False)
+        now, local = clock.utc_now(), daemon.switch_of(chosen)
+        if not undo:
+            local.stop(why, now)  # whatever the ledger then says, nothing is sent from here
+            out.print(f"stopped: no ping is sent while {local.file} is there,", markup=False)
+        with daemon.shared_switch(chosen) as switch:
+            if undo:
+                out.print(_undone(switch.undo(now), chosen), markup=False)
+            else:
+                switch.stop(why, now)
+                out.print("nor by any other daemon on the ledger, from its next look at it on")
+
+
+def _undone(there: bool, chosen: Settings) -> str:
+    if chosen.stopped:
+        return "still stopped: KEEPWARM_STOPPED is set; unset it and start keepwarm again"
+    return "pings go on" if there else f"was not stopped: {chosen.stop_path} is not there"
 
 
 def _json(status: GuardStatus) -> dict[str, Any]:

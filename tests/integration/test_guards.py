@@ -15,7 +15,7 @@ import pytest
 from keepwarm import verdicts
 from keepwarm.bedrock import Gateway
 from keepwarm.emulator import Emulator, Faults
-from keepwarm.errors import Guarded, LedgerError, Unavailable
+from keepwarm.errors import ConfigError, Guarded, LedgerError, Unavailable
 from keepwarm.gate import Gate
 from keepwarm.guards.spending import Spent
 from keepwarm.keeper import Keeper
@@ -34,7 +34,7 @@ from keepwarm.model import (
     Reason,
     Verdict,
 )
-from keepwarm.switch import Switch
+from keepwarm.switch import SharedSwitch, Switch
 from tests.builders import MONDAY, make_entry, make_intent, make_prefix, shipped_catalog
 from tests.integration.test_keeper import CANARY, READ, WRITTEN, Pinger, Wall, prefix
 
@@ -411,3 +411,74 @@ def test_the_ledger_adds_up_exactly_what_was_spent_by_prefix_day_and_month(house
     assert house.ledger.spent(month, day) == [Spent("a", 2 * cost, 3 * cost), Spent("b", USD("0.4"), USD("0.6"))]
     assert house.ledger.spent(month, day, 2) == [Spent("a", cost, cost), Spent("b", USD("0.2"), USD("0.2"))]
     assert house.ledger.spent(APRIL, APRIL) == []
+
+
+# -- other machines -----------------------------------------------------------------------------------------------
+
+
+def test_a_ping_that_another_process_has_in_flight_is_counted_at_its_high_price_until_it_ends(house):
+    one = capped(day_cap_usd="1")
+    keeper = house.keeper(Pinger(WRITTEN), one)
+    gate = house.gate
+    number = house.ledger.open_entry(make_intent(one, started_at=MONDAY, high_cost_usd=USD("0.99")), "elsewhere")
+    keeper.refresh()
+    keeper.refresh()
+    decision = keeper.tend(one.name)
+    assert (decision.reason, decision.at) == (Reason.CAPPED, MONDAY + 10 * SECOND)
+    house.ledger.close_entry(number, make_entry(one, Verdict.ERROR, cost_usd=USD(0), retryable=True).outcome)
+    keeper.refresh()
+    day = next(status for status in gate.statuses(one, keeper.state(one.name), MONDAY) if status.guard is Guard.DAY_CAP)
+    assert day.spent_usd == 0
+
+
+def test_a_stop_reaches_daemons_on_other_machines_through_the_ledger_and_so_does_its_end(house, tmp_path):
+    here, there = (SharedSwitch(Switch(tmp_path / name), house.ledger) for name in ("here", "there"))
+    here.stop("bill looks odd", MONDAY)
+    assert here.reason().startswith(str(tmp_path / "here"))
+    assert there.reason() == ""
+    there.look()
+    assert there.reason() == f"stopped in the ledger: {MONDAY.isoformat()} bill looks odd"
+    there.stop("again", MONDAY)
+    assert there.undo(MONDAY)
+    assert not there.undo(MONDAY)
+    assert there.reason() == ""
+    here.look()
+    assert here.reason()  # a file is lifted where it lies
+    assert here.undo(MONDAY)
+    assert here.reason() == ""
+
+
+def test_a_machine_that_cannot_write_its_file_is_stopped_by_the_ledger(house, tmp_path):
+    (tmp_path / "file").write_text("")
+    shared = SharedSwitch(Switch(tmp_path / "file" / "stopped"), house.ledger)
+    shared.stop("no disk", MONDAY)
+    assert "no disk" in shared.reason()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "is there"), (b"\xff by  a\nperson", "is there: \ufffd by a person"), (None, "is there")],
+)
+def test_a_stop_file_stops_whatever_it_holds(tmp_path, content, words):
+    switch = Switch(tmp_path / "stopped")
+    assert switch.reason() == ""
+    if content is None:
+        switch.file.mkdir()
+    else:
+        switch.file.write_bytes(content)
+    assert switch.reason() == f"{switch.file} {words}"
+
+
+def test_a_stop_file_that_cannot_be_taken_away_is_told(tmp_path):
+    switch = Switch(tmp_path / "stopped")
+    switch.file.mkdir()
+    with pytest.raises(ConfigError, match="cannot be removed") as refused:
+        switch.undo()
+    assert refused.value.hint
+
+
+def test_a_stop_file_in_a_directory_that_is_a_file_cannot_be_there(tmp_path):
+    (tmp_path / "file").write_text("")
+    switch = Switch(tmp_path / "file" / "stopped")
+    assert switch.reason() == ""
+    assert not switch.undo()
