@@ -15,8 +15,9 @@ import typer
 from rich.markup import escape
 
 from keepwarm import daemon, simulate
+from keepwarm.busyhours import parse_window
 from keepwarm.cli.app import EXIT_CODES, Format, FormatOption, app, out, print_json, progress, settings, table, told
-from keepwarm.model import AdaptivePolicy, ModelFacts, Ttl
+from keepwarm.model import ALWAYS, AdaptivePolicy, BusyHours, ModelFacts, Ttl
 from keepwarm.registry import load_catalog
 from keepwarm.simulate import Candidate, Figures, Result, Setting, Trace, plotting
 from keepwarm.simulate.actions import Actions
@@ -54,6 +55,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     rewrite_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Share of pings that find a living entry gone and write it.")
     ] = 0.0,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WINDOW", help='Busy hours in UTC, such as "Mon-Fri 08:00-18:00".  [default: always]'),
+    ] = None,
     actions: Annotated[Path | None, typer.Option(help="Write every ping and cold write there, as CSV.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw cost against cold starts there: .png or .svg.")] = None,
     output: FormatOption = Format.TABLE,
@@ -70,10 +75,11 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         chosen = _candidates(policy, ttl, facts)
         if actions and (len(traces) != 1 or len(chosen) != 1):
             raise typer.BadParameter("only for one TRACE and one --policy", param_hint="--actions")
+        setting = Setting(facts, rewrite_rate, simulate.LEARNER, _busy_hours(window or []))
         if plot:
             plotting.check(plot)
         read = list(_traces(traces))
-        found = _compare(read, chosen, Setting(facts, rewrite_rate, simulate.LEARNER), since_share, actions)
+        found = _compare(read, chosen, setting, since_share, actions)
         if plot:
             plotting.draw(plot, [(name, [result.total for result in results]) for name, results in found])
     if output is Format.JSON:
@@ -90,6 +96,13 @@ def _facts(model: str) -> ModelFacts:
         raise typer.BadParameter(f"no prices are known of {model!r}; nearest are {', '.join(near)}",
                                  param_hint="--prices")  # fmt: skip
     return found
+
+
+def _busy_hours(windows: Sequence[str]) -> BusyHours:
+    try:
+        return BusyHours("asked for", "UTC", tuple(map(parse_window, windows))) if windows else ALWAYS
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--window") from None
 
 
 def _candidates(policy: str, ttl: TtlChoice | None, facts: ModelFacts) -> list[Candidate]:

@@ -79,6 +79,17 @@ def test_a_ttl_narrows_the_comparison(shell: Shell, trace: Path):
     assert {each["ttl"] for each in found["policies"]} == {"1h"}
 
 
+def test_windows_bound_the_pings(shell: Shell, trace: Path, tmp_path: Path):
+    actions = tmp_path / "actions.csv"
+    shell("simulate", str(trace), "--policy", "busy_hours", "--window", "Mon-Fri 08:00-12:00", "--window",
+          "Sat 20:00-22:00", "--actions", str(actions))  # fmt: skip
+    rows = [line.split(",") for line in actions.read_text().splitlines()]
+    pings = [float(row[0]) / 3_600 for row in rows if row[2] == "ping"]
+    days = {int(hour // 24) % 7 for hour in pings}
+    assert days == {0, 1, 2, 3, 4, 5}
+    assert all(20 <= hour % 24 < 22 if hour // 24 % 7 == 5 else 8 <= hour % 24 < 12 for hour in pings)
+
+
 def test_prices_of_another_model_change_the_units(shell: Shell, tmp_path: Path):
     trace = tmp_path / "a.csv"
     trace.write_text(HEADER + "0,a,1000000\n100,a,1000000\n")
@@ -103,6 +114,7 @@ def test_the_ledger_is_a_trace_once_it_was_told_of_traffic(shell: Shell):
     ("arguments", "told"),
     [
         (("--policy", "often"), "is not a policy"),
+        (("--window", "mornings"), "is not a window"),
         (("--policy", "never", "--ttl", "auto"), "only adaptive chooses"),
         (("--prices", "claude-opus-99"), "nearest are"),
         (("--prices", "amazon.nova-lite-v1:0", "--ttl", "1h"), "sells no entries of 1h"),
