@@ -27,7 +27,8 @@ test: setup  ## every test that needs no AWS account, with the coverage gates
 	@$(BIN)/python -m pytest --cov
 	@$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100 --skip-covered
 
-bench: setup  ## what the reporter adds to a call
+bench: setup  ## what each policy captures (TRACES=DIRECTORY adds traces), and what the reporter adds to a call
+	@$(BIN)/python benchmarks/policies.py --page docs/benchmarks.md
 	@$(BIN)/python benchmarks/reporter_overhead.py
 
 PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/blind.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/accounting.py,keepwarm/clairvoyant.py,keepwarm/counterfactual.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py

@@ -5,10 +5,11 @@ It holds no logic: every command asks a room below and shows the answer, as a ta
 
 from __future__ import annotations
 
-from keepwarm.cli import demo, discover, doctor, emulate, guards, importing, money, service, simulate, track
+from keepwarm.cli import advise, demo, discover, doctor, emulate, guards, importing, money, service, simulate, track
 from keepwarm.cli.app import app
 
 __all__ = [
+    "advise",
     "app",
     "demo",
     "discover",
