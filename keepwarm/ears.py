@@ -76,7 +76,7 @@ def _serve(
         )
     hosts = frozenset({"127.0.0.1", "localhost", "::1"}) if address.loopback else frozenset[str]()
     try:
-        server = Server(make_app(listener.hear_batch, token, hosts, stop_all), address)
+        server = Server(make_app(listener.hear_batch, token, hosts, stop_all, listener), address)
     except OSError as error:
         trouble = f"cannot listen on {address}: {error.strerror}"
         if "listen" in settings.model_fields_set:

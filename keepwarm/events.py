@@ -58,8 +58,15 @@ def of_decision(prefix: Prefix, state: PrefixState, decision: Decision, now: dat
 
 
 def of_billed_ttl(prefix: Prefix, before: PrefixState, after: PrefixState, now: datetime) -> Event | None:
-    """The billed ttl began to differ from the one asked for, or stopped to; None when nothing changed."""
-    if after.billed_ttl is None or after.billed_ttl is before.billed_ttl:
+    """The billed ttl began to differ from the one asked for, or stopped to; None when nothing changed.
+
+    Args:
+        prefix: as its ping asked for it.
+    """
+    if prefix.auto_ttl and after.billed_at == before.billed_at:
+        return None
+    known = None if prefix.auto_ttl else before.billed_ttl  # where keepwarm chooses, an earlier write tells nothing
+    if after.billed_ttl is None or after.billed_ttl is known:
         return None
     fields: dict[str, object] = {
         "prefix": prefix.name,
@@ -69,7 +76,7 @@ def of_billed_ttl(prefix: Prefix, before: PrefixState, after: PrefixState, now: 
     }
     if after.billed_ttl is not prefix.ttl:
         return Event("ttl_not_honoured", now, "warning", fields)
-    return Event("ttl_honoured_again", now, "info", fields) if before.billed_ttl else None
+    return Event("ttl_honoured_again", now, "info", fields) if known else None
 
 
 def of_guard(guard: Guard, prefix: str, detail: str, now: datetime) -> Event:

@@ -26,6 +26,7 @@ from keepwarm.memory import Book, Memory
 from keepwarm.model import (
     Action,
     Answer,
+    Closing,
     Decision,
     Entry,
     Event,
@@ -38,6 +39,7 @@ from keepwarm.model import (
     Reason,
     Touch,
     Ttl,
+    TtlChoice,
 )
 
 Observer = Callable[[Event], None]
@@ -63,6 +65,7 @@ class _Kept:
     in_flight: bool = False
     told: tuple[str, Reason] | None = None
     heard: list[Touch] = field(default_factory=list)  # while a ping was in flight
+    closed_at: datetime | None = None  # in the meantime, too
 
 
 class Keeper:
@@ -157,7 +160,8 @@ class Keeper:
         for entry in self._memory.in_flight:
             self._gate.expect(entry)
         touched = self.hear(self._memory.overheard())
-        return sorted(touched.union(self._learn_news()))
+        closed = self.close(self._memory.closings())
+        return sorted(touched.union(closed, self._learn_news()))
 
     def _learn_news(self) -> list[str]:
         changed = []
@@ -210,6 +214,46 @@ class Keeper:
             touched.add(kept.prefix.name)
         return touched
 
+    def close(self, closings: Iterable[Closing]) -> set[str]:
+        """Send nothing more for prefixes until their next organic requests; told twice, a closing counts once.
+
+        Returns:
+            Names of the prefixes whose state changed, which want to be tended.
+        """
+        by_fingerprint = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
+        closed = set()
+        for closing in closings:
+            kept = by_fingerprint.get(closing.fingerprint)
+            if kept is None:
+                continue
+            with self._idle:
+                after = planner.close(kept.state, closing.at)
+                if after == kept.state:
+                    continue
+                if kept.in_flight:  # as in `hear`
+                    kept.closed_at = after.closed_at
+                else:
+                    kept.state = after
+            closed.add(kept.prefix.name)
+        return closed
+
+    def choose_ttl(self, name: str) -> TtlChoice:
+        """What a request of a prefix should ask for now; from memory.
+
+        Raises:
+            ConfigError: there is no such prefix.
+        """
+        kept = self._find(name)
+        return planner.choose_ttl(kept.prefix, kept.state, self._now())
+
+    def prefix(self, name: str) -> Prefix:
+        """A prefix in care.
+
+        Raises:
+            ConfigError: there is no such prefix.
+        """
+        return self._find(name).prefix
+
     # -- tending --------------------------------------------------------------------------------------------------
 
     def tend(self, name: str) -> Decision:
@@ -231,7 +275,7 @@ class Keeper:
         """What would be decided now; nothing is sent."""
         kept, now = self._find(name), self._now()
         decision = self._decide(kept, now)
-        hold = self._gate.look(kept.prefix, kept.state, now) if _is_due(decision, now) else None
+        hold = self._gate.look(_as_sent(kept, now), kept.state, now) if _is_due(decision, now) else None
         return self._held(kept, decision, hold, now) if hold else decision
 
     def ping(self, name: str) -> Entry:
@@ -248,7 +292,7 @@ class Keeper:
             if not alone:
                 raise LedgerError(f"{name} is being pinged at this moment, or the daemon is stopping")
             now = self._now()
-            entered = self._gate.enter(kept.prefix, kept.state, now, by_hand=True)
+            entered = self._gate.enter(_as_sent(kept, now), kept.state, now, by_hand=True)
             if isinstance(entered, Hold):
                 raise Guarded(f"{name} was not pinged: {entered.detail}", hint=_GUARDED_HINT)
             return self._ping(kept, Reason.MANUAL, now, entered)
@@ -283,7 +327,7 @@ class Keeper:
 
     def _send(self, kept: _Kept, decision: Decision, now: datetime) -> Decision:
         """Ping if guards and rate limit let it go; what is decided then."""
-        entered = self._gate.enter(kept.prefix, kept.state, now)
+        entered = self._gate.enter(_as_sent(kept, now), kept.state, now)
         if isinstance(entered, Hold):
             return self._held(kept, decision, entered, now)
         if not self._has_turn(kept, decision, now):
@@ -297,7 +341,7 @@ class Keeper:
         return self._decide(kept, self._now())
 
     def _ping(self, kept: _Kept, reason: Reason, now: datetime, reserved: Reservation) -> Entry:
-        prefix, before = kept.prefix, kept.state
+        prefix, before = _as_sent(kept, now), kept.state
         intent = Intent(
             prefix=prefix.name,
             fingerprint=prefix.fingerprint,
@@ -319,7 +363,7 @@ class Keeper:
         outcome = self._judge(prefix, intent, before.billed_ttl)
         self._gate.leave(reserved, outcome.cost_usd)
         entry = Entry(number, intent, outcome)
-        kept.state = planner.absorb(prefix, before, entry, self._random.random())
+        kept.state = planner.absorb(kept.prefix, before, entry, self._random.random())
         self._memory.close(number, outcome)
         self._tell_ping(prefix, entry, before, kept.state)
         return entry
@@ -369,6 +413,8 @@ class Keeper:
                     for touch in kept.heard:
                         kept.state = planner.absorb_touch(kept.prefix, kept.state, touch)
                     kept.heard.clear()
+                    if kept.closed_at:
+                        kept.state, kept.closed_at = planner.close(kept.state, kept.closed_at), None
                     kept.in_flight = False
                     self._flying -= 1
                     self._idle.notify_all()
@@ -410,6 +456,11 @@ class Keeper:
         if kept.told != (event.name, decision.reason):
             kept.told = (event.name, decision.reason)
             self._observe(event)
+
+
+def _as_sent(kept: _Kept, now: datetime) -> Prefix:
+    """The prefix as a ping of this moment asks for it."""
+    return kept.prefix.asking(planner.choose_ttl(kept.prefix, kept.state, now).ttl)
 
 
 def _is_due(decision: Decision, now: datetime) -> bool:

@@ -12,11 +12,14 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from keepwarm.keeper import Keeper, Observer
-from keepwarm.model import Event, Prefix, Source, Touch
-from keepwarm.touches import Matcher, Refused, ReportedTouch, parse
+from keepwarm.model import Closing, Event, Prefix, Source, Touch
+from keepwarm.touches import Matcher, Refused, ReportedTouch, parse, parse_closing
 
 # The same difference of the same prefix is told again after this long.
 _DRIFT_AGAIN = timedelta(hours=24)
+
+# How long an application may believe what ttl it was told; nothing but its own requests and time changes that.
+_TTL_BELIEVED = timedelta(seconds=15)
 
 
 class TouchBook(Protocol):
@@ -24,6 +27,9 @@ class TouchBook(Protocol):
 
     def add_touches(self, told: Collection[Touch]) -> set[str]:
         """Write those whose request id is new; returns these ids."""
+
+    def add_closing(self, closing: Closing) -> None:
+        """Write that no more requests of a prefix come."""
 
 
 class Listener:
@@ -112,6 +118,50 @@ class Listener:
             self._counts.update(counts)
         return counts
 
+    # -- single prefixes ------------------------------------------------------------------------------------------
+
+    def ttl_of(self, name: str) -> dict[str, Any] | None:
+        """What a request of a prefix should ask for now, as it goes over HTTP; None when there is no such prefix."""
+        if name not in self._keeper.names:
+            return None
+        found, believed = self._keeper.choose_ttl(name), _TTL_BELIEVED
+        if found.until:
+            believed = min(believed, found.until - self._now())
+        seconds = max(1, round(believed.total_seconds()))
+        return {"prefix": name, "ttl": found.ttl.value, "max_age_seconds": seconds, "reason": found.reason.value}
+
+    def close(self, name: str, raw: object) -> dict[str, Any] | Refused | None:
+        """End pinging of a prefix until its next organic request, also over a restart.
+
+        Args:
+            raw: the parsed body as it came over HTTP.
+
+        Returns:
+            The receipt; None when there is no such prefix.
+
+        Raises:
+            LedgerError: it cannot be written, so nothing is changed.
+        """
+        if name not in self._keeper.names:
+            return None
+        now = self._now()
+        read = parse_closing(raw, now)
+        if isinstance(read, Refused):
+            return read
+        at, reason = read
+        closing = Closing(name, self._keeper.prefix(name).fingerprint, at, reason)
+        self._book.add_closing(closing)
+        if closed := self._keeper.close([closing]):
+            self._wake(closed)
+            self._observe(Event("prefix_closed", now, "info", {"prefix": name, "at": at, "closing_reason": reason}))
+        state = self._keeper.state(name)
+        later = state.organic_at is not None and state.organic_at > at
+        return {"prefix": name, "at": at.isoformat(), "closed": not later}
+
+    def _observe(self, event: Event) -> None:
+        for observe in self._observers:
+            observe(event)
+
     def _tell_drifts(self, touches: Iterable[Touch]) -> None:
         now = self._now()
         for touch in touches:
@@ -131,5 +181,4 @@ class Listener:
                 "source": touch.source.value,
                 "hint": "production sends something else than what is registered; register the new request",
             }
-            for observe in self._observers:
-                observe(Event("prefix_drifted", now, "warning", fields))
+            self._observe(Event("prefix_drifted", now, "warning", fields))

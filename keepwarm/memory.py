@@ -14,7 +14,7 @@ from typing import Protocol
 from keepwarm import planner
 from keepwarm.errors import LedgerError
 from keepwarm.guards.spending import Spent, day_of, month_of
-from keepwarm.model import Entry, Event, IdleLimitPolicy, Intent, Outcome, Prefix, PrefixState, Touch, Ttl
+from keepwarm.model import Closing, Entry, Event, IdleLimitPolicy, Intent, Outcome, Prefix, PrefixState, Touch, Ttl
 
 # An entry of another process without an outcome is taken to be in flight for this long, and for an orphan afterwards.
 _IN_FLIGHT = timedelta(minutes=5)
@@ -56,6 +56,15 @@ class Book(Protocol):
     def billed_ttls(self, fingerprints: Collection[str]) -> dict[str, Ttl]:
         """What the last write of each fingerprint was billed as, where it was told."""
 
+    def last_closings(self, fingerprints: Collection[str]) -> dict[str, Closing]:
+        """The latest closing of each fingerprint."""
+
+    def latest_closing(self) -> int:
+        """The highest number of a closing so far."""
+
+    def closings_after(self, number: int) -> list[tuple[int, Closing]]:
+        """Closings above a number, a page of them by number."""
+
     def spent(self, since: datetime, lately: datetime, up_to: int | None = None) -> list[Spent]:
         """What was spent per prefix since a moment, and of that since a later one, by entries up to a number."""
 
@@ -82,6 +91,7 @@ class Memory:
         self._start = 0
         self._touches_start = self._touches_seen = 0
         self._touches_known: set[int] = set()
+        self._closings_seen = 0
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -94,6 +104,7 @@ class Memory:
         if self._seen is None:
             seen = self._start = self._book.latest_number()
             self._touches_start = self._touches_seen = self._book.latest_touch()
+            self._closings_seen = self._book.latest_closing()
         else:
             seen = self._seen
         fingerprints = [prefix.fingerprint for prefix in prefixes]
@@ -101,6 +112,7 @@ class Memory:
         history = self._book.recent(fingerprints, _HISTORY + 2 * max(limits, default=0))
         touches = self._book.recent_touches(fingerprints, _HISTORY)
         billed = self._book.billed_ttls(fingerprints)
+        closed = self._book.last_closings(fingerprints)
         states = {}
         for prefix in prefixes:
             state = PrefixState(billed_ttl=billed.get(prefix.fingerprint))
@@ -109,6 +121,8 @@ class Memory:
                 state = planner.absorb(prefix, state, replace(entry, outcome=outcome), 0.5)
             for touch in touches.get(prefix.fingerprint, ()):
                 state = planner.absorb_touch(prefix, state, touch)
+            if prefix.fingerprint in closed:
+                state = planner.close(state, closed[prefix.fingerprint].at)
             states[prefix.fingerprint] = state
         self._seen = seen
         return states
@@ -157,6 +171,20 @@ class Memory:
             after = page[-1][0]
             seen = max(seen, after)
         self._touches_seen, self._touches_known = seen, known
+        return told
+
+    def closings(self) -> list[Closing]:
+        """Closings since the last call, or the first `recall`; those of this process and the latest come again.
+
+        Raises:
+            LedgerError: they cannot be read; what was missed is told the next time.
+        """
+        told: list[Closing] = []
+        after = self._closings_seen - _ENTRIES_OVERLAP
+        while page := self._book.closings_after(after):
+            told.extend(closing for _, closing in page)
+            after = page[-1][0]
+        self._closings_seen = max(self._closings_seen, after)
         return told
 
     def spent(self, now: datetime) -> list[Spent]:

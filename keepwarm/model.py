@@ -198,12 +198,14 @@ class Course:
         ttl: what the next write should ask for, where keepwarm may choose it.
         saving: what the first ping beyond them is expected to save, as a share of the input price of the prefix.
         price: what that ping costs, in the same unit, rewrites included.
+        held: whether it might pay, but must not be risked: the pings before it have not paid yet.
     """
 
     pings: int
     ttl: Ttl
     saving: float = 0.0
     price: float = 0.0
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -536,6 +538,43 @@ class Touch:
     def matched(self) -> bool:
         """Whether it belongs to a registered prefix."""
         return bool(self.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Somebody said that no more requests of a prefix come: its session is over, its users are away.
+
+    Attributes:
+        at: aware UTC; organic requests that start later know better.
+        reason: in the words of whoever said it; may be empty.
+    """
+
+    prefix: str
+    fingerprint: str
+    at: datetime
+    reason: str = ""
+
+
+class TtlReason(StrEnum):
+    """Why a request should ask for a ttl; closed."""
+
+    FIXED = "fixed"  # the registry names it
+    DEFAULT = "default"  # keepwarm may choose, and knows nothing yet
+    LEARNT = "learnt"  # what the next write should ask for
+    LIVING = "living"  # the ttl of the entry as it is
+
+
+@dataclass(frozen=True, slots=True)
+class TtlChoice:
+    """What a request of this moment should ask for.
+
+    Attributes:
+        until: when a living entry dies, after which the next write may ask for another ttl; None without one.
+    """
+
+    ttl: Ttl
+    reason: TtlReason
+    until: datetime | None = None
 
 
 # -- state --------------------------------------------------------------------------------------------------------

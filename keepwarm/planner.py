@@ -26,6 +26,8 @@ from keepwarm.model import (
     Stop,
     Touch,
     Ttl,
+    TtlChoice,
+    TtlReason,
     Verdict,
 )
 
@@ -142,19 +144,18 @@ def close(state: PrefixState, at: datetime) -> PrefixState:
     return replace(state, closed_at=_later(state.closed_at, at))
 
 
-def advised_ttl(prefix: Prefix, state: PrefixState) -> Ttl:
-    """What the next write of an entry should ask for."""
-    return state.course.ttl if prefix.auto_ttl and state.course else prefix.ttl
-
-
-def ttl_to_send(prefix: Prefix, state: PrefixState, now: datetime) -> Ttl:
-    """What a request of this moment should ask for: the ttl of the living entry, else that of the next write.
+def choose_ttl(prefix: Prefix, state: PrefixState, now: datetime) -> TtlChoice:
+    """What a request of this moment should ask for: the ttl of the living entry, else that of the next write; pure.
 
     Whether a read with another ttl than the entry's leaves it as it is, is not documented.
     """
-    if prefix.auto_ttl and state.billed_ttl and _lives(prefix, state, now):
-        return state.billed_ttl
-    return advised_ttl(prefix, state)
+    if not prefix.auto_ttl:
+        return TtlChoice(prefix.ttl, TtlReason.FIXED)
+    if state.billed_ttl and _lives(prefix, state, now):
+        return TtlChoice(state.billed_ttl, TtlReason.LIVING, expiry_of(prefix, state))
+    if state.course:
+        return TtlChoice(state.course.ttl, TtlReason.LEARNT)
+    return TtlChoice(prefix.ttl, TtlReason.DEFAULT)
 
 
 def hold_back(prefix: Prefix, state: PrefixState, failed_at: datetime, code: str, jitter: float) -> PrefixState:
@@ -275,7 +276,7 @@ def _written_by(prefix: Prefix, state: PrefixState, touch: Touch) -> Ttl | None:
     rewrote = touch.usage is not None and touch.usage.verdict is Verdict.REWRITE
     if not rewrote and state.billed_ttl and _lives(prefix, state, touch.started_at):
         return None
-    return touch.ttl or advised_ttl(prefix, state)
+    return touch.ttl or (state.course.ttl if state.course else prefix.ttl)
 
 
 def _idle_after(state: PrefixState, ping: Intent) -> tuple[int, tuple[datetime, ...]]:

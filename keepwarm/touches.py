@@ -10,7 +10,7 @@ differ only in those, it belongs to all of them. It also belongs to several when
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from keepwarm import fingerprint
 from keepwarm.fingerprint import BlockDigest, Sketch
-from keepwarm.model import Api, Prefix, Section, Source, Touch, Usage
+from keepwarm.model import Api, Prefix, Section, Source, Touch, Ttl, Usage
 
 MAX_AGE = timedelta(hours=25)  # longer than any entry lives, and than a log or a queue is usually late
 MAX_AHEAD = timedelta(seconds=60)
@@ -105,6 +105,22 @@ def parse(raw: object, now: datetime, default_source: Source) -> ReportedTouch |
         return Refused(error.reason, str(error), told)
 
 
+def parse_closing(raw: object, now: datetime) -> tuple[datetime, str] | Refused:
+    """Read the body of `POST /v1/prefixes/NAME/closed`: when, by default now, and why, by default nothing.
+
+    Args:
+        raw: parsed JSON that anybody may have sent.
+        now: aware; when it was heard of.
+    """
+    try:
+        if not isinstance(raw, Mapping):
+            raise _malformed("a closing must be a JSON object")
+        at = now.astimezone(UTC) if raw.get("at") is None else _moment(raw, "at", now)
+        return at, _text(raw, "reason", _MAX_NAME) if raw.get("reason") else ""
+    except _RefusedError as error:
+        return Refused(error.reason, str(error))
+
+
 def _parse(raw: object, now: datetime, default_source: Source) -> ReportedTouch:
     if not isinstance(raw, Mapping):
         raise _malformed("a touch must be a JSON object")
@@ -117,7 +133,7 @@ def _parse(raw: object, now: datetime, default_source: Source) -> ReportedTouch:
         model_id=_text(raw, "model_id", _MAX_MODEL_ID),
         region=_text(raw, "region", 64),
         source=_word(Source, raw, "source") if raw.get("source") is not None else default_source,
-        started_at=_started_at(raw, now),
+        started_at=_moment(raw, "started_at", now),
         latency_ms=_latency_ms(raw),
         usage=_usage(raw.get("usage")),
         sketch=_sketch(raw.get("sketch")),
@@ -138,20 +154,20 @@ def _word(kind: type[Word], raw: Mapping[str, Any], name: str) -> Word:
         raise _malformed(f"{name} must be one of {', '.join(kind)}") from None
 
 
-def _started_at(raw: Mapping[str, Any], now: datetime) -> datetime:
+def _moment(raw: Mapping[str, Any], name: str, now: datetime) -> datetime:
     try:
-        moment = datetime.fromisoformat(raw["started_at"])
+        moment = datetime.fromisoformat(raw[name])
         zone = moment.tzinfo
         moment = moment.astimezone(UTC)
     except (KeyError, ValueError, TypeError, OverflowError):
         zone = None
     if zone is None:
-        raise _malformed("started_at must be an ISO 8601 moment with its zone, such as 2026-11-22T20:00:00Z")
+        raise _malformed(f"{name} must be an ISO 8601 moment with its zone, such as 2026-11-22T20:00:00Z")
     if moment > now + MAX_AHEAD:
         ahead = f"more than {MAX_AHEAD.total_seconds():.0f} s ahead; set the clock of that machine"
-        raise _RefusedError(Refusal.FUTURE_DATED, f"started_at is {ahead}")
+        raise _RefusedError(Refusal.FUTURE_DATED, f"{name} is {ahead}")
     if moment < now - MAX_AGE:
-        raise _RefusedError(Refusal.TOO_OLD, f"started_at is more than {MAX_AGE / timedelta(hours=1):.0f} h ago")
+        raise _RefusedError(Refusal.TOO_OLD, f"{name} is more than {MAX_AGE / timedelta(hours=1):.0f} h ago")
     return min(moment, now.astimezone(UTC))
 
 
@@ -259,13 +275,14 @@ class Matcher:
         """
         if reported.sketch is None or not reported.sketch.blocks:
             return (_touch(reported, ""),)
-        points = [position.digest for position in fingerprint.chain(reported.sketch, self._key) if position.marker]
+        asked = {place.digest: place.marker for place in fingerprint.chain(reported.sketch, self._key) if place.marker}
+        points = list(asked)
         place = (_model(reported.model_id), reported.region, reported.api)
         group = fingerprint.combine(self._key, reported.region, place[0], reported.api.value, points[-1])
         alike = [registered for point in points for registered in self._by_digest.get(point, ())]
-        belongs = [registered.prefix for registered in alike if _place(registered.prefix) == place]
+        belongs = [registered for registered in alike if _place(registered.prefix) == place]
         if belongs:
-            return tuple(_touch(reported, group, prefix.name, fingerprint=prefix.fingerprint) for prefix in belongs)
+            return tuple(_belonging(reported, group, one.prefix, asked[one.digest]) for one in belongs)
         return (self._drifted(reported, reported.sketch, group, alike),)
 
     def _drifted(self, reported: ReportedTouch, drawn: Sketch, group: str, alike: list[_Registered]) -> Touch:
@@ -349,6 +366,11 @@ def _place(prefix: Prefix) -> _Place:
 def _model(model_id: str) -> str:
     """A model id without what an ARN has in front of it: invocation logs name profiles by ARN, applications by id."""
     return model_id.rsplit("/", 1)[-1]
+
+
+def _belonging(reported: ReportedTouch, group: str, prefix: Prefix, ttl: Ttl) -> Touch:
+    """The touch of a prefix whose cache point asked for this ttl."""
+    return replace(_touch(reported, group, prefix.name, fingerprint=prefix.fingerprint), ttl=ttl)
 
 
 def _touch(reported: ReportedTouch, group: str, prefix: str = "", *, fingerprint: str = "", drift: str = "") -> Touch:

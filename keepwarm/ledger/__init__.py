@@ -27,6 +27,9 @@ from keepwarm.ledger.lock import Holder, hold
 from keepwarm.ledger.sums import spent_from, spent_query
 from keepwarm.ledger.tables import (
     ENTRY_COLUMNS,
+    closing_from,
+    closing_row,
+    closings,
     cursors,
     entry_from,
     intent_row,
@@ -37,7 +40,7 @@ from keepwarm.ledger.tables import (
     touch_row,
     touches,
 )
-from keepwarm.model import Entry, Intent, Outcome, Touch, Ttl, Verdict
+from keepwarm.model import Closing, Entry, Intent, Outcome, Touch, Ttl, Verdict
 
 __all__ = ["Holder", "Lease", "Ledger", "hold"]
 
@@ -176,6 +179,10 @@ class Ledger:
                 connection.execute(insert(touches), [touch_row(touch, self._writer) for touch in fresh.values()])
         return {request_id for request_id, _ in fresh}
 
+    def add_closing(self, closing: Closing) -> None:
+        """Write that no more requests of a prefix come; it is on disk when this returns."""
+        self._insert(insert(closings), closing_row(closing), "cannot write a closing to the ledger")
+
     def set_cursor(self, source: str, value: str, at: datetime) -> None:
         """Remember how far a source of touches was read, in place of what was remembered before.
 
@@ -286,6 +293,21 @@ class Ledger:
     def latest_touch(self) -> int:
         """The highest number of a touch so far; 0 without any."""
         return self._rows(select(func.max(touches.c.number)))[0][0] or 0
+
+    def last_closings(self, fingerprints: Collection[str]) -> dict[str, Closing]:
+        """The latest closing of each fingerprint; those without any are left out."""
+        last = select(closings).order_by(closings.c.closed_at.desc()).limit(1)
+        found = {each: self._rows(last.where(closings.c.fingerprint == each)) for each in fingerprints}
+        return {each: closing_from(rows[0]) for each, rows in found.items() if rows}
+
+    def latest_closing(self) -> int:
+        """The highest number of a closing so far; 0 without any."""
+        return self._rows(select(func.max(closings.c.number)))[0][0] or 0
+
+    def closings_after(self, number: int) -> list[tuple[int, Closing]]:
+        """Closings above a number, whoever wrote them, with their numbers; 1,000 at most."""
+        query = select(closings).where(closings.c.number > number).order_by(closings.c.number).limit(_PAGE_ROWS)
+        return [(row.number, closing_from(row)) for row in self._rows(query)]
 
     def cursor(self, source: str) -> str | None:
         """How far a source of touches was read, as `set_cursor` was told; None before the first time."""

@@ -1,7 +1,7 @@
 """One daemon per ledger: a lock that dies with its process.
 
-It does not hinder `report`, `ping` or any other reader or writer of the ledger, only a second daemon. Only SQLite files
-are guarded so far: a ledger on another database has no lock yet, and one in memory needs none.
+It does not hinder `report`, `ping` or any other reader or writer of the ledger, only a second daemon. It guards SQLite
+files: on PostgreSQL daemons share a ledger (see `lease`), other databases have no lock, and one in memory needs none.
 """
 
 from __future__ import annotations

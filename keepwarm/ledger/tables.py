@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import DATETIME as MYSQL_DATETIME
 from sqlalchemy.types import TypeDecorator
 
-from keepwarm.model import Api, Entry, Intent, Outcome, Reason, Source, Touch, Ttl, Usage, Verdict
+from keepwarm.model import Api, Closing, Entry, Intent, Outcome, Reason, Source, Touch, Ttl, Usage, Verdict
 
 
 class Money(TypeDecorator[Decimal]):
@@ -155,10 +155,24 @@ touches = Table(
     Column("cache_write_1h_tokens", Integer),
     Column("latency_ms", Integer),
     Column("writer", String(64)),
+    Column("ttl", String(8)),
     UniqueConstraint("request_id", "fingerprint"),
     Index(None, "fingerprint", "started_at"),
     Index(None, "started_at"),
     Index(None, "prefix", "started_at"),
+    sqlite_autoincrement=True,
+)
+
+# Somebody said that no more requests come; the next touch ends it.
+closings = Table(
+    "closings",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("fingerprint", String(128), nullable=False),
+    Column("prefix", String(255), nullable=False),
+    Column("closed_at", UtcDateTime, nullable=False),
+    Column("reason", String(255), nullable=False),
+    Index(None, "fingerprint", "closed_at"),
     sqlite_autoincrement=True,
 )
 
@@ -244,7 +258,23 @@ def touch_row(touch: Touch, writer: str) -> dict[str, Any]:
         **_usage_row(touch.usage),
         "latency_ms": touch.latency_ms,
         "writer": writer,
+        "ttl": touch.ttl.value if touch.ttl else None,
     }
+
+
+def closing_row(closing: Closing) -> dict[str, Any]:
+    """The columns of a closing; the database gives the number."""
+    return {
+        "fingerprint": closing.fingerprint,
+        "prefix": closing.prefix,
+        "closed_at": closing.at,
+        "reason": closing.reason,
+    }
+
+
+def closing_from(row: Row[Any]) -> Closing:
+    """A closing from a row of `closings`."""
+    return Closing(row.prefix, row.fingerprint, row.closed_at, row.reason)
 
 
 def touch_from(row: Row[Any]) -> Touch:
@@ -266,6 +296,7 @@ def touch_from(row: Row[Any]) -> Touch:
         drift=row.drift,
         usage=_usage_from(row),
         latency_ms=row.latency_ms,
+        ttl=Ttl(row.ttl) if row.ttl else None,
     )
 
 

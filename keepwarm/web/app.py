@@ -1,4 +1,4 @@
-"""The HTTP interface as an ASGI application: `POST /v1/touches`, `POST /v1/stop-all`.
+"""The HTTP interface as an ASGI application: `POST /v1/touches`, `POST /v1/stop-all`, and what is in `prefixes`.
 
 It judges no touch: a batch is handed on as parsed JSON, and the receipt is the answer. Errors are problem+json
 (RFC 9457).
@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keepwarm import __version__
 from keepwarm.errors import KeepwarmError
+from keepwarm.web.prefixes import Desk, add_prefixes
+from keepwarm.web.replies import problem, read_body
 from keepwarm.web.schema import STOPPED, TOUCHES_BODY, TOUCHES_RECEIPT
 
 MAX_BODY_BYTES = 5_000_000
@@ -30,7 +32,13 @@ Hear = Callable[[list[Any]], Mapping[str, Any]]
 StopAll = Callable[[], None]
 
 
-def make_app(hear: Hear, token: str | None, hosts: frozenset[str], stop_all: StopAll | None = None) -> ASGIApp:
+def make_app(
+    hear: Hear,
+    token: str | None,
+    hosts: frozenset[str],
+    stop_all: StopAll | None = None,
+    desk: Desk | None = None,
+) -> ASGIApp:
     """Build the application.
 
     Args:
@@ -39,6 +47,7 @@ def make_app(hear: Hear, token: str | None, hosts: frozenset[str], stop_all: Sto
         hosts: names in the Host header that are answered, so that a web page cannot reach a loopback port by a name of
             its own (DNS rebinding); empty for any.
         stop_all: stops all pings; None where nobody may over HTTP.
+        desk: answers for single prefixes; None where nobody does.
     """
     app = FastAPI(
         title="keepwarm",
@@ -48,32 +57,38 @@ def make_app(hear: Hear, token: str | None, hosts: frozenset[str], stop_all: Sto
         openapi_url="/openapi.json",
     )
 
-    @app.exception_handler(404)
-    @app.exception_handler(405)
-    async def _not_here(request: Request, error: Any) -> Response:
-        return _problem(error.status_code, f"{request.method} {request.url.path} is not served here")
-
-    @app.exception_handler(KeepwarmError)
-    async def _failed(_: Request, error: KeepwarmError) -> Response:
-        return _problem(503 if error.retryable else 400, str(error), code=error.code)
+    _add_refusals(app)
 
     @app.post("/v1/touches", openapi_extra={"requestBody": TOUCHES_BODY}, responses={200: TOUCHES_RECEIPT})
     async def touches(request: Request) -> Response:
         """Tell keepwarm of organic requests; a batch may be sent again, each request id counts once."""
-        body = await _read(request)
+        body = await read_body(request, MAX_BODY_BYTES)
         if body is None:
-            return _problem(413, f"a batch may have {MAX_BODY_BYTES:,} bytes")
+            return problem(413, f"a batch may have {MAX_BODY_BYTES:,} bytes")
         try:
             batch = json.loads(body)["touches"]
         except (ValueError, TypeError, KeyError, RecursionError):
-            return _problem(400, 'the body must be JSON of the form {"touches": [...]}')
+            return problem(400, 'the body must be JSON of the form {"touches": [...]}')
         if not isinstance(batch, list) or len(batch) > MAX_TOUCHES:
-            return _problem(400, f"touches must be a list of at most {MAX_TOUCHES:,}")
+            return problem(400, f"touches must be a list of at most {MAX_TOUCHES:,}")
         return JSONResponse(dict(await run_in_threadpool(hear, batch)))
 
     if stop_all:
         _add_stop_all(app, stop_all)
+    if desk:
+        add_prefixes(app, desk)
     return _Gate(app, token, hosts)
+
+
+def _add_refusals(app: FastAPI) -> None:
+    @app.exception_handler(404)
+    @app.exception_handler(405)
+    async def _not_here(request: Request, error: Any) -> Response:
+        return problem(error.status_code, f"{request.method} {request.url.path} is not served here")
+
+    @app.exception_handler(KeepwarmError)
+    async def _failed(_: Request, error: KeepwarmError) -> Response:
+        return problem(503 if error.retryable else 400, str(error), code=error.code)
 
 
 def _add_stop_all(app: FastAPI, stop_all: StopAll) -> None:
@@ -81,11 +96,11 @@ def _add_stop_all(app: FastAPI, stop_all: StopAll) -> None:
     async def stop(request: Request) -> Response:
         """Stop all pings until a person lifts that on the machine itself, also over a restart; twice does no harm."""
         if "origin" in request.headers:  # a page in a browser of this machine, which needs no token
-            return _problem(403, "web pages may not stop keepwarm")
+            return problem(403, "web pages may not stop keepwarm")
         try:
             await run_in_threadpool(stop_all)
         except KeepwarmError as error:
-            return _problem(500, str(error), code=error.code)
+            return problem(500, str(error), code=error.code)
         return JSONResponse({"stopped": True})
 
 
@@ -104,27 +119,10 @@ class _Gate:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]").lower()
         if self._hosts and host not in self._hosts:
-            await _problem(421, "this host name is not served here")(scope, receive, send)
+            await problem(421, "this host name is not served here")(scope, receive, send)
         elif self._expected and not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
-            refusal = _problem(401, "a token is needed: Authorization: Bearer ...")
+            refusal = problem(401, "a token is needed: Authorization: Bearer ...")
             refusal.headers["WWW-Authenticate"] = "Bearer"
             await refusal(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-
-async def _read(request: Request) -> bytes | None:
-    """The body, or None when it is too large; never more than the limit is held."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            return None
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _problem(status: int, detail: str, *, code: str = "") -> Response:
-    body = {"type": "about:blank", "status": status, "detail": detail} | ({"code": code} if code else {})
-    return JSONResponse(body, status_code=status, media_type="application/problem+json")

@@ -107,3 +107,48 @@ STOPPED: dict[str, Any] = {
     "description": "All pings are stopped.",
     "content": {"application/json": {"schema": _IS_STOPPED}},
 }
+
+
+def _answer(description: str, properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": sorted(properties)}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+NO_PREFIX: dict[str, Any] = {
+    "description": "The registry has no prefix of this name.",
+    "content": {"application/problem+json": {"schema": {"type": "object"}}},
+}
+
+TTL = _answer(
+    "What the cache points of a request that is sent now should ask for.",
+    {
+        "prefix": {"type": "string"},
+        "ttl": {"enum": ["5m", "1h"]},
+        "max_age_seconds": {"type": "integer", "minimum": 1, "description": "Ask again after so long."},
+        "reason": {"enum": ["fixed", "default", "learnt", "living"]},
+    },
+)
+
+CLOSING_BODY: dict[str, Any] = {
+    "required": False,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "at": {"type": "string", "format": "date-time", "description": "With zone; now when left out."},
+                    "reason": {"type": "string", "maxLength": 255, "description": "For log and ledger."},
+                },
+            }
+        }
+    },
+}
+
+CLOSED = _answer(
+    "Heard. Pinging goes on where an organic request is known that started later.",
+    {
+        "prefix": {"type": "string"},
+        "at": {"type": "string", "format": "date-time"},
+        "closed": {"type": "boolean", "description": "Whether pinging is ended now."},
+    },
+)

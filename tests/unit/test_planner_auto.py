@@ -8,17 +8,16 @@ from itertools import permutations
 
 import pytest
 
-from keepwarm.model import Course, Prefix, PrefixState, Ttl, Usage, Verdict
+from keepwarm.model import Course, Prefix, PrefixState, Ttl, TtlChoice, TtlReason, Usage, Verdict
 from keepwarm.planner import (
     absorb,
     absorb_touch,
-    advised_ttl,
+    choose_ttl,
     close,
     decide,
     expiry_of,
     lifetime_of,
     margin_of,
-    ttl_to_send,
 )
 from tests.builders import MONDAY, make_entry, make_prefix, make_touch
 
@@ -46,21 +45,22 @@ def after(state: PrefixState, prefix: Prefix = AUTO, **touch: object) -> Ttl | N
 
 @pytest.mark.parametrize("ttl", list(Ttl))
 def test_the_next_write_asks_for_what_is_advised_and_before_any_advice_for_what_the_registry_says(ttl):
-    assert advised_ttl(AUTO, advising(ttl)) is ttl
-    assert advised_ttl(AUTO, PrefixState()) is SHORT
-    assert advised_ttl(FIXED, advising(ttl)) is SHORT
+    assert choose_ttl(AUTO, advising(ttl), MONDAY) == TtlChoice(ttl, TtlReason.LEARNT)
+    assert choose_ttl(AUTO, PrefixState(), MONDAY) == TtlChoice(SHORT, TtlReason.DEFAULT)
+    assert choose_ttl(FIXED, advising(ttl), MONDAY) == TtlChoice(SHORT, TtlReason.FIXED)
 
 
 @pytest.mark.parametrize("ttl", list(Ttl))
 def test_a_living_entry_is_read_with_its_own_ttl_and_a_dead_one_written_with_the_advised(ttl):
     state = living(ttl)
     dies = expiry_of(AUTO, state)
-    assert ttl_to_send(AUTO, state, dies - SECOND) is ttl
-    assert ttl_to_send(AUTO, state, dies) is state.course.ttl is not ttl
+    assert choose_ttl(AUTO, state, dies - SECOND) == TtlChoice(ttl, TtlReason.LIVING, dies)
+    assert choose_ttl(AUTO, state, dies) == TtlChoice(state.course.ttl, TtlReason.LEARNT)
+    assert state.course.ttl is not ttl
 
 
 def test_where_the_application_fixed_the_ttl_no_other_is_ever_sent():
-    assert ttl_to_send(FIXED, living(LONG), MONDAY) is SHORT
+    assert choose_ttl(FIXED, living(LONG), MONDAY).ttl is SHORT
 
 
 def test_an_entry_of_the_other_ttl_lives_as_long_and_is_pinged_as_early_as_that_one_says():

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from keepwarm.dialects import Dialect, read
 from keepwarm.fingerprint import BlockDigest, SettingDigest, Sketch, cut, sketch, sketch_from_json, sketch_to_json
 from keepwarm.model import Api, Prefix, Route, Section, Source, Touch, Ttl, Usage
+from keepwarm.replay import with_ttl
 from keepwarm.touches import Matcher, Refusal, Refused, ReportedTouch, parse
 from tests.builders import CLAUDE, MONDAY, make_prefix
 
@@ -103,9 +104,22 @@ def test_a_request_of_a_registered_prefix_belongs_to_it():
         usage=usage,
         latency_ms=400,
         source=Source.REPORTER,
+        ttl=found.ttl,
     )
     assert found.matched
     assert len(found.group) == 32
+
+
+@pytest.mark.parametrize("sent", list(Ttl))
+@pytest.mark.parametrize("known", list(Ttl))
+def test_a_request_belongs_to_its_prefix_whichever_ttl_either_asks_for_and_the_touch_says_which(sent, known):
+    found = match(reported(asking(sent)), registered(asking(known)))
+    assert (found.matched, found.drift, found.ttl) == (True, "", sent)
+
+
+def asking(ttl: Ttl) -> dict[str, Any]:
+    """The registered request with this ttl at all its cache points."""
+    return with_ttl(read(Dialect.ANTHROPIC, body()), body(), ttl)
 
 
 def test_a_longer_request_belongs_to_the_prefix_whose_cache_point_it_bears():
