@@ -164,7 +164,8 @@ class Memory:
             LedgerError: they cannot be read; what was missed is told the next time.
         """
         told: list[Touch] = []
-        after, seen, known = max(self._touches_start, self._touches_seen - _TOUCHES_OVERLAP), self._touches_seen, set()
+        known: set[int] = set()
+        after, seen = max(self._touches_start, self._touches_seen - _TOUCHES_OVERLAP), self._touches_seen
         while page := self._book.others_touches(after):
             told.extend(touch for number, touch in page if number not in self._touches_known)
             known.update(number for number, _ in page)
