@@ -61,13 +61,13 @@ def stop_all(
         now, local = clock.utc_now(), daemon.switch_of(chosen)
         if not undo:
             local.stop(why, now)  # whatever the ledger then says, nothing is sent from here
-            out.print(f"stopped: no ping is sent while {local.file} is there,", markup=False)
+            out.print(f"stopped: no ping is sent while {local.file} is there", markup=False)
         with daemon.shared_switch(chosen) as switch:
             if undo:
                 out.print(_undone(switch.undo(now), chosen), markup=False)
             else:
                 switch.stop(why, now)
-                out.print("nor by any other daemon on the ledger, from its next look at it on")
+                out.print("other daemons on the ledger stop at their next look at it")
 
 
 def _undone(there: bool, chosen: Settings) -> str:

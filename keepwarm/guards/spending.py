@@ -153,13 +153,14 @@ class Spending:
         name = f"{_NAMES[guard]}{'' if scope else ' in all'} {say_usd(cap)}"
         if not cap:
             return Hold(guard, scope, f"{name}: no ping is sent")
+        if amount_usd > cap:  # it will not fit tomorrow either
+            return Hold(guard, scope, f"{name}: a ping may cost {say_usd(amount_usd)}")
         price = f"this ping may cost {say_usd(amount_usd)}"
         if one.spent_usd + amount_usd <= cap:
             waits = f"{name} nearly reached: {say_usd(one.reserved_usd)} in flight, {price}"
             return Hold(guard, scope, waits, in_flight=True)
         detail = f"{name} reached: {say_usd(one.spent_usd)} spent since {_say_start(guard, one.since)}, {price}"
-        # A ping that may cost more than the whole cap will not fit tomorrow either.
-        return Hold(guard, scope, detail, end_of(guard, one.since) if amount_usd <= cap else None)
+        return Hold(guard, scope, detail, end_of(guard, one.since))
 
     def _sum(self, scope: str, guard: Guard, now: datetime) -> _Sum:
         """The sum of this day or month; after the clock was set back, still that of the later one."""

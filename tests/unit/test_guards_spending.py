@@ -120,7 +120,7 @@ def test_a_ping_that_may_cost_more_than_its_cap_is_held_until_somebody_changes_t
 
 def test_a_ping_that_may_cost_more_than_a_whole_day_is_not_held_until_tomorrow():
     hold = Spending(GENEROUS).hold("a", limits(day="0.01"), USD("0.02"), MONDAY)
-    assert (hold.guard, hold.until) == (Guard.DAY_CAP, None)
+    assert (hold.guard, hold.until, hold.detail) == (Guard.DAY_CAP, None, "day cap $0.01: a ping may cost $0.02")
 
 
 @pytest.mark.parametrize(
