@@ -19,6 +19,7 @@ class Receiver:
 
     Attributes:
         bodies: of the requests it took, as bytes.
+        errands: method, path and body of those of them that brought no touches.
         heads: their paths and headers.
         attempts: how many requests came.
         always: status of every answer; None for those of the script.
@@ -30,6 +31,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
+        self.errands: list[tuple[str, str, bytes]] = []
         self.heads: list[tuple[str, dict[str, str]]] = []
         self.attempts = 0
         self.script: deque[int] = deque()
@@ -43,6 +45,9 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                receiver.answer(self)
+
+            def do_GET(self) -> None:
                 receiver.answer(self)
 
             def log_message(self, *_: object) -> None:
@@ -77,7 +82,7 @@ class Receiver:
         return [touch for body in self.bodies for touch in json.loads(body)["touches"]]
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        body = handler.rfile.read(int(handler.headers["Content-Length"]))
+        body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         with self._arrived:
             status = self.always if self.always is not None else self.script.popleft() if self.script else TAKEN
             self.attempts += 1
@@ -88,7 +93,10 @@ class Receiver:
             return
         if status == TAKEN:
             with self._arrived:
-                self.bodies.append(body)
+                if handler.path == "/v1/touches":
+                    self.bodies.append(body)
+                else:
+                    self.errands.append((handler.command, handler.path, body))
                 self.heads.append((handler.path, {name.lower(): value for name, value in handler.headers.items()}))
                 self._arrived.notify_all()
         refused = self.refuse if status == TAKEN else []

@@ -2,6 +2,8 @@
 
     keepwarm.reporter.install(client)
 
+Where keepwarm chooses the ttl, it tells it: `ttl`, `cache_control` and `cache_point`; and `closed` ends its pinging.
+
 It sends no prompt text, only digests, and never slows, breaks or changes a call: what goes wrong is counted in
 `stats()`. It needs nothing but the standard library and the client that it hooks.
 """
@@ -18,7 +20,20 @@ from keepwarm.reporter.delivery import Destination
 from keepwarm.reporter.sender import Limits, Sender, flush_senders
 from keepwarm.reporter.tally import Stats, add_up
 
-__all__ = ["Limits", "Stats", "flush", "httpx_hook", "install", "litellm_callback", "stats", "uninstall"]
+__all__ = [
+    "Limits",
+    "Stats",
+    "cache_control",
+    "cache_point",
+    "closed",
+    "flush",
+    "httpx_hook",
+    "install",
+    "litellm_callback",
+    "stats",
+    "ttl",
+    "uninstall",
+]
 
 DEFAULT_URL = "http://127.0.0.1:8378"
 
@@ -81,6 +96,52 @@ def litellm_callback(url: str = DEFAULT_URL, *, token: str | None = None, limits
     return for_litellm.make_callback(_sender(url, token, limits))
 
 
+def ttl(prefix: str, default: str = "5m", url: str | None = None, *, token: str | None = None) -> str:
+    """What all cache points of the next request of a prefix should ask for: `5m` or `1h`; never waits.
+
+    The first call learns the answer in the background and keeps it fresh from then on.
+
+    Args:
+        prefix: its name in keepwarm's registry.
+        default: what counts while the daemon's answer is not known: at first, and when it cannot be asked for a minute.
+        url: of the daemon; that of `install` where there is only one.
+        token: what the daemon asks for; that of `install` where it was given there.
+
+    Raises:
+        ValueError: the url is not one of http or https.
+    """
+    return _known_sender(url, token).ttl(prefix) or default
+
+
+def cache_control(
+    prefix: str, default: str = "5m", url: str | None = None, *, token: str | None = None
+) -> dict[str, str]:
+    """The marker inside a block of an InvokeModel body, under the key `cache_control`; as `ttl`."""
+    return {"type": "ephemeral", "ttl": ttl(prefix, default, url, token=token)}
+
+
+def cache_point(
+    prefix: str, default: str = "5m", url: str | None = None, *, token: str | None = None
+) -> dict[str, dict[str, str]]:
+    """The cache point of a Converse request, an element behind the block it marks; as `ttl`."""
+    return {"cachePoint": {"type": "default", "ttl": ttl(prefix, default, url, token=token)}}
+
+
+def closed(prefix: str, reason: str = "", url: str | None = None, *, token: str | None = None) -> None:
+    """Tell that no more requests of a prefix come, so that pinging ends until the next one; never waits.
+
+    Args:
+        prefix: its name in keepwarm's registry.
+        reason: for keepwarm's log and ledger, up to 255 printable characters.
+        url: as for `ttl`, and so is token.
+        token: what the daemon asks for.
+
+    Raises:
+        ValueError: the url is not one of http or https.
+    """
+    _known_sender(url, token).close(prefix, reason)
+
+
 def stats(url: str | None = None) -> Stats:
     """What became of the calls so far: those for one url, or all."""
     return add_up([sender.stats() for sender in _senders_of(url)])
@@ -94,6 +155,17 @@ def flush(timeout_seconds: float = 1.0, url: str | None = None) -> bool:
 def _senders_of(url: str | None) -> list[Sender]:
     with _lock:
         return [sender for (own, _, _), sender in _senders.items() if url in {own, None}]
+
+
+def _known_sender(url: str | None, token: str | None) -> Sender:
+    """The sender of this url that is there already, without a url the only one; else a new one."""
+    with _lock:
+        known = [
+            sender
+            for (own, own_token, _), sender in _senders.items()
+            if url in {own, None} and token in {own_token, None}
+        ]
+    return known[0] if len(known) == 1 or (known and url) else _sender(url or DEFAULT_URL, token, _DEFAULT_LIMITS)
 
 
 def _sender(url: str, token: str | None, limits: Limits) -> Sender:

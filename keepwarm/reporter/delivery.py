@@ -1,4 +1,4 @@
-"""Posts one batch of touches to the daemon and says in one word what became of it.
+"""Posts one batch of touches to the daemon and says in one word what became of it; so for closings and ttls.
 
 It never tries again, never waits longer than its timeout, and follows neither redirects nor proxies: what carries a
 token goes where it was told to go.
@@ -14,12 +14,14 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 PATH = "/v1/touches"
 
 _RETRYABLE = frozenset({408, 425, 429})
 _MAX_ANSWER_BYTES = 1_000_000
+_LONGEST_AGE_SECONDS = 3600.0
+_TTLS = frozenset({"5m", "1h"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,21 @@ class Delivery:
     refused: Mapping[str, int] = field(default_factory=dict)
 
 
+_NOT_A_DAEMON = Delivery(False, False, "not_a_daemon")
+
+
+@dataclass(frozen=True, slots=True)
+class ToldTtl:
+    """What the daemon said that the cache points of a prefix should ask for.
+
+    Attributes:
+        max_age_seconds: when to ask again.
+    """
+
+    ttl: str
+    max_age_seconds: float
+
+
 class Destination:
     """Where batches go.
 
@@ -51,7 +68,7 @@ class Destination:
     def __init__(self, url: str, token: str | None, timeout_seconds: float) -> None:
         if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
             raise ValueError(f"the daemon's url must look like http://127.0.0.1:8378, not {url!r}")
-        self._url = url.rstrip("/") + PATH
+        self._url = url.rstrip("/")
         self._headers = {"Content-Type": "application/json", "User-Agent": "keepwarm-reporter"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -60,11 +77,26 @@ class Destination:
 
     def post(self, touches: list[bytes]) -> Delivery:
         """Post these touches, each one JSON object."""
-        body = b'{"touches":[' + b",".join(touches) + b"]}"
-        request = urllib.request.Request(self._url, body, self._headers)  # noqa: S310 - the scheme was checked
+        found = self._exchange(PATH, b'{"touches":[' + b",".join(touches) + b"]}")
+        return found if isinstance(found, Delivery) else _read(found)
+
+    def close(self, prefix: str, closing: bytes) -> Delivery:
+        """Tell that no more requests of a prefix come, in one JSON object."""
+        found = self._exchange(f"/v1/prefixes/{quote(prefix, safe='')}/closed", closing)
+        return found if isinstance(found, Delivery) else _read(found)
+
+    def ask_ttl(self, prefix: str) -> ToldTtl | Delivery:
+        """Ask what the cache points of a prefix should ask for; a `Delivery` says why that is not known."""
+        found = self._exchange(f"/v1/prefixes/{quote(prefix, safe='')}/ttl", None)
+        return found if isinstance(found, Delivery) else _read_ttl(found)
+
+    def _exchange(self, path: str, body: bytes | None) -> bytes | Delivery:
+        """The answer to a GET, or with a body to a POST; a `Delivery` when there is none."""
+        request = urllib.request.Request(self._url + path, body, self._headers)  # noqa: S310 - the scheme was checked
         try:
             with self._opener.open(request, timeout=self._timeout_seconds) as answer:
-                return _read(answer.read(_MAX_ANSWER_BYTES))
+                found: bytes = answer.read(_MAX_ANSWER_BYTES)
+                return found
         except urllib.error.HTTPError as error:
             error.close()
             return Delivery(False, error.code >= 500 or error.code in _RETRYABLE, f"http_{error.code}")
@@ -82,12 +114,25 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _read(body: bytes) -> Delivery:
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        return Delivery(False, False, "not_a_daemon")
+    answer = _object(body)
+    if answer is None:
+        return _NOT_A_DAEMON
     rows = answer.get("refused")
     reasons = [str(row.get("reason")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
     return Delivery(True, refused=Counter(reasons))
+
+
+def _read_ttl(body: bytes) -> ToldTtl | Delivery:
+    answer = _object(body) or {}
+    ttl, age = answer.get("ttl"), answer.get("max_age_seconds")
+    if ttl not in _TTLS or not isinstance(age, int | float):
+        return _NOT_A_DAEMON
+    return ToldTtl(ttl, min(max(float(age), 1.0), _LONGEST_AGE_SECONDS))
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None

@@ -21,6 +21,7 @@ from queue import Empty, SimpleQueue
 from keepwarm import clock
 from keepwarm.reporter.calls import Call, Drawn, Skip, draw
 from keepwarm.reporter.delivery import Delivery, Destination
+from keepwarm.reporter.errands import Errands
 from keepwarm.reporter.tally import Stats, Tally
 
 
@@ -103,6 +104,7 @@ class Sender:
     def __init__(self, destination: Destination, limits: Limits) -> None:
         self.tally = Tally()
         self._post = destination.post
+        self._errands = Errands(destination, self.tally)
         self._limits = limits
         self._start()
         _SENDERS.add(self)
@@ -125,6 +127,7 @@ class Sender:
     def reset(self) -> None:
         """Begin anew in a forked child: what waits is the parent's to send."""
         self.tally.reset()
+        self._errands.reset()
         self._start()
 
     # -- the application's side -----------------------------------------------------------------------------------
@@ -142,6 +145,26 @@ class Sender:
             if self._asleep or self._is_crowded():
                 self._asleep = False
                 self._wakes.put(None)
+
+    def ttl(self, prefix: str) -> str | None:
+        """What the cache points of a prefix should ask for, as far as is known already; never blocks or raises."""
+        known = None
+        with self.tally:
+            known, is_new = self._errands.ttl(prefix)
+            if is_new:
+                self._wake()
+        return known
+
+    def close(self, prefix: str, reason: str) -> None:
+        """Tell soon that no more requests of a prefix come; never blocks or raises."""
+        with self.tally:
+            self._errands.close(prefix, reason)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._wakes.put(None)
+        if self._thread is None:
+            self._run_thread()
 
     def hurry(self) -> threading.Event:
         """Send what waits now; the event is set when all of it went out."""
@@ -191,6 +214,8 @@ class Sender:
             self._draw_all()
         if self._is_due():
             self._send()
+        if not self._errands.run(urgent=bool(self._urgent)):
+            self._urgent.clear()  # as in `_schedule`
         if self._urgent and not len(self._backlog):
             for waiting in self._urgent:
                 waiting.set()
@@ -212,7 +237,7 @@ class Sender:
         """None for as long as nothing happens."""
         if self._urgent or (self._draw_at is None and not self._calls.empty()):
             return 0.0
-        moments = [at for at in (self._draw_at, self._send_at) if at is not None]
+        moments = [at for at in (self._draw_at, self._send_at, self._errands.next_at()) if at is not None]
         return max(0.0, min(moments) - clock.steady_seconds()) if moments else None
 
     def _is_due(self) -> bool:
