@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from heapq import heappop, heappush
+from itertools import count
 from typing import NamedTuple, Protocol
 
 from keepwarm import planner
 from keepwarm.model import (
     ALWAYS,
     Action,
-    AdaptivePolicy,
     Api,
     BusyHours,
-    BusyHoursPolicy,
     Course,
     Decision,
     Entry,
@@ -44,22 +44,28 @@ _NOTHING = Decimal(0)
 
 
 class Learner(Protocol):
-    """What chooses the courses of prefixes with the adaptive policy; one for all prefixes of a replay."""
+    """What chooses the courses of prefixes with the adaptive policy; one for all prefixes of a replay.
 
-    def meet(self, prefix: Prefix) -> Course | None:
-        """The course of a prefix before its first request; None leaves it to the prefix."""
+    It is told and asked in order of time over all of them.
+    """
 
-    def arrive(self, prefix: Prefix, state: PrefixState, touch: Touch) -> Course:
-        """The course after an organic request; called in order of time over all prefixes.
+    def hear(self, prefix: Prefix, before: PrefixState, touch: Touch) -> None:
+        """An organic request came.
 
         Args:
             prefix: whose request it is.
-            state: the request absorbed; its course is still the one before.
-            touch: the request; its usage says whether it read or wrote, and with which ttl.
+            before: what was known before it.
+            touch: its usage says whether it read or wrote, and with which ttl.
         """
 
-    def pinged(self, prefix: Prefix, verdict: Verdict) -> None:
-        """One ping of it was a hit or a rewrite; told before its next request, or at the end."""
+    def pinged(self, prefix: Prefix, entry: Entry) -> None:
+        """One of its pings ended."""
+
+    def course(self, prefix: Prefix, state: PrefixState, now: datetime) -> Course | None:
+        """What is wanted of it until its next request; asked before each ping."""
+
+    def choose_ttl(self, prefix: Prefix, state: PrefixState, now: datetime) -> Ttl:
+        """What a write of this moment asks for, at `ttl: auto`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +116,9 @@ Tell = Callable[[Happening], None]
 
 
 def replay(arrivals: Sequence[Arrival], rules: Rules, tell: Tell) -> None:
-    """Tell everything that is paid for.
+    """Tell everything that is paid for, in the order of time.
 
-    Each prefix's happenings are told in order of time; those of different prefixes mingle, since pings are told
-    shortly before the next request of their prefix. After the last arrival of all, a policy that ends pinging by itself
-    is followed until it does; the others are until that moment.
+    It ends with the last arrival of all: pings that would follow are not told, whatever the policy.
 
     Args:
         arrivals: ascending.
@@ -126,16 +130,21 @@ def replay(arrivals: Sequence[Arrival], rules: Rules, tell: Tell) -> None:
     runner = _Runner(rules, tell)
     for arrival in arrivals:
         runner.arrive(arrival)
-    runner.finish(arrivals[-1].at)
+    runner.send_until(arrivals[-1].at)
 
 
 @dataclass(slots=True)
 class _Run:
-    """What is known of one prefix on the way."""
+    """What is known of one prefix on the way.
+
+    Attributes:
+        alarm: when it is looked at next without a request; None when nothing is due before one.
+    """
 
     prefix: Prefix
     state: PrefixState
     tokens: int = 0
+    alarm: datetime | None = None
 
 
 class _Runner:
@@ -143,10 +152,12 @@ class _Runner:
         self._rules = rules
         self._tell = tell
         self._runs: dict[str, _Run] = {}
+        self._alarms: list[tuple[datetime, int, _Run]] = []
+        self._numbers = count()
         self._learner = rules.learner(rules.facts) if rules.learner else None
         self._ttl = rules.ttl or Ttl.FIVE_MINUTES
         example = _prefix("", rules, self._ttl)
-        # By the ttl that was billed; no touch is without one here.
+        # By the ttl that was billed, which every write here tells.
         self._lifetimes = {ttl: planner.lifetime_of(example, PrefixState(billed_ttl=ttl)) for ttl in Ttl}
         self._quiet = {ttl: planner.quiet_time(example, PrefixState(billed_ttl=ttl)) for ttl in Ttl}
         self._usages: dict[tuple[int, Ttl | None], Usage] = {}
@@ -154,38 +165,54 @@ class _Runner:
     def arrive(self, arrival: Arrival) -> None:
         """One organic request, after all pings until then."""
         at, prefix_id, tokens = arrival
+        self.send_until(at)
         run = self._runs.get(prefix_id)
         if run is None:
-            run = self._runs[prefix_id] = self._meet(prefix_id)
-        elif at - run.state.touched_at >= self._quiet[run.state.billed_ttl]:  # type: ignore[operator, index]
-            self._send_until(run, at)
+            run = self._runs[prefix_id] = _Run(_prefix(prefix_id, self._rules, self._ttl), PrefixState())
         run.tokens = tokens
-        state = run.state
-        if state.touched_at is not None and at <= state.touched_at + self._lifetimes[state.billed_ttl]:  # type: ignore[index]
-            kind, written = Kind.READ, None
+        prefix, before, learner = run.prefix, run.state, self._learner
+        ttl = before.billed_ttl or self._ttl
+        alive = before.touched_at is not None and at <= before.touched_at + self._lifetimes[ttl]
+        if not alive:
+            auto = learner is not None and self._rules.ttl is None
+            ttl = learner.choose_ttl(prefix, before, at) if learner and auto else self._ttl
+        touch = _touch(prefix, at, self._usage(tokens, None if alive else ttl))
+        run.state = planner.absorb_touch(prefix, before, touch)
+        if learner:
+            learner.hear(prefix, before, touch)
+        self._tell(Happening(at, prefix_id, Kind.READ if alive else Kind.WRITE, tokens, ttl))
+        due = at + self._quiet[ttl]
+        if run.alarm is None or run.alarm > due:
+            self._arm(run, due)
+
+    def send_until(self, until: datetime) -> None:
+        """Send what the planner wants sent at or before a moment."""
+        while self._alarms and self._alarms[0][0] <= until:
+            now, _, run = heappop(self._alarms)
+            if now == run.alarm:  # no earlier one was set since
+                run.alarm = None
+                self._look(run, now)
+
+    def _look(self, run: _Run, now: datetime) -> None:
+        """What the daemon does when a timer fires: decide anew, send if it is due, and set the timer."""
+        touched_at, quiet = run.state.touched_at, self._quiet[run.state.billed_ttl or self._ttl]
+        if touched_at and now < touched_at + quiet:
+            self._arm(run, touched_at + quiet)
+            return
+        if self._learner:  # only now, as the keeper: what has happened since the last request counts too
+            run.state = replace(run.state, course=self._learner.course(run.prefix, run.state, now))
+        decision = planner.decide(run.prefix, run.state, now)
+        if decision.at is None:
+            return
+        if decision.action is Action.PING and decision.at <= now:
+            self._ping(run, decision, now)
+            self._arm(run, now + self._quiet[run.state.billed_ttl or self._ttl])
         else:
-            kind, written = Kind.WRITE, self._ttl_of(state)
-        touch = _touch(run.prefix, at, self._usage(tokens, written))
-        run.state = state = planner.absorb_touch(run.prefix, state, touch)
-        if self._learner:
-            run.state = replace(state, course=self._learner.arrive(run.prefix, state, touch))
-        self._tell(Happening(at, prefix_id, kind, tokens, state.billed_ttl or self._ttl))
+            self._arm(run, decision.at)
 
-    def finish(self, horizon: datetime) -> None:
-        """The pings after the last request of each prefix."""
-        for run in self._runs.values():
-            self._send_until(run, horizon if _endless(self._rules.policy, run.state) else None)
-
-    def _send_until(self, run: _Run, until: datetime | None) -> None:
-        """Send what the planner wants sent at or before a moment; None for all that it ever will."""
-        prefix, now = run.prefix, run.state.touched_at
-        while now is not None:
-            decision = planner.decide(prefix, run.state, now)
-            if decision.at is None or (until is not None and decision.at > until):
-                return
-            now = decision.at
-            if decision.action is Action.PING:
-                self._ping(run, decision, now)
+    def _arm(self, run: _Run, at: datetime) -> None:
+        run.alarm = at
+        heappush(self._alarms, (at, next(self._numbers), run))
 
     def _ping(self, run: _Run, decision: Decision, now: datetime) -> None:
         prefix, ttl = run.prefix, run.state.billed_ttl or self._ttl
@@ -195,18 +222,11 @@ class _Runner:
         intent = Intent(prefix.name, prefix.fingerprint, prefix.model_id, prefix.route.region, prefix.api, ttl,
                         decision.reason, 1, now, _NOTHING)  # fmt: skip
         outcome = Outcome(now, verdict, _NOTHING, usage=usage, billed_ttl=ttl if rewritten else None)
-        run.state = planner.absorb(prefix, run.state, Entry(0, intent, outcome), 0.5)
+        entry = Entry(0, intent, outcome)
+        run.state = planner.absorb(prefix, run.state, entry, 0.5)
         if self._learner:
-            self._learner.pinged(prefix, verdict)
+            self._learner.pinged(prefix, entry)
         self._tell(Happening(now, prefix.name, Kind.REWRITE if rewritten else Kind.PING, run.tokens, ttl))
-
-    def _meet(self, prefix_id: str) -> _Run:
-        prefix = _prefix(prefix_id, self._rules, self._ttl)
-        return _Run(prefix, PrefixState(course=self._learner.meet(prefix) if self._learner else None))
-
-    def _ttl_of(self, state: PrefixState) -> Ttl:
-        """What the next write asks for."""
-        return state.course.ttl if self._rules.ttl is None and state.course else self._ttl
 
     def _usage(self, tokens: int, written: Ttl | None) -> Usage:
         """The usage of a write with a ttl, or of a read; the same object each time, for there are few."""
@@ -221,11 +241,6 @@ class _Runner:
                 cache_write_1h_tokens=tokens if written is Ttl.ONE_HOUR else 0,
             )
         return found
-
-
-def _endless(policy: Policy, state: PrefixState) -> bool:
-    """Whether pinging ends with the busy hours only, if at all."""
-    return isinstance(policy, BusyHoursPolicy) or (isinstance(policy, AdaptivePolicy) and state.course is None)
 
 
 def _lot(prefix_id: str, at: datetime) -> float:
