@@ -124,6 +124,10 @@ def test_the_log_is_json_with_known_events_and_neither_it_nor_the_ledger_holds_a
         "prefix_left_cold",
         "prefix_stopped",
         "registry_reloaded",
+        "registry_warned",
+        "traffic_unknown",
+        "guard_tripped",
+        "guard_recovered",
     }
     write_registry(home.registry, "a", "b")
     child = home.started(log_level="debug")
