@@ -64,12 +64,8 @@ def main() -> None:
     names = [f"p{number}" for number in range(chosen.prefixes)]
     server, out = Postgres(), sys.stdout.write
     try:
-        out(
-            f"{chosen.prefixes} prefixes whose entries live {LIFETIME.total_seconds():g} s; two pings of one prefix less\n"
-        )
-        out(
-            f"than {SHORTEST_GAP.total_seconds():g} s apart count as paid twice; the longest of {chosen.rounds} rounds\n\n"
-        )
+        out(f"{chosen.prefixes} prefixes, entries live {LIFETIME.total_seconds():g} s; pings of one prefix less than\n")
+        out(f"{SHORTEST_GAP.total_seconds():g} s apart are paid twice; the longest of {chosen.rounds} rounds\n\n")
         out(f"{'':16}{'took':>10} {'cold':>6} {'paid twice':>12}\n")
         out(_run(server, names, rehearse) + "\n")
         for how in LOSSES:
