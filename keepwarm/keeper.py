@@ -21,6 +21,7 @@ from keepwarm.clock import monotonic_seconds
 from keepwarm.errors import ConfigError, Guarded, KeepwarmError, LedgerError, Problem, Unavailable
 from keepwarm.gate import Gate
 from keepwarm.guards.spending import Reservation
+from keepwarm.learning import Learning, LearntBook
 from keepwarm.limits import RateLimit
 from keepwarm.memory import Book, Memory
 from keepwarm.model import (
@@ -56,6 +57,10 @@ class Pinger(Protocol):
         """Send one ping; raises KeepwarmError."""
 
 
+class KeeperBook(Book, LearntBook, Protocol):
+    """What keeps all that a keeper remembers: `ledger.Ledger`."""
+
+
 @dataclass(slots=True)
 class _Kept:
     """One prefix in the keeper's care."""
@@ -82,7 +87,7 @@ class Keeper:
         self,
         *,
         pinger: Pinger,
-        book: Book,
+        book: KeeperBook,
         run_id: str,
         now: Callable[[], datetime],
         rate: RateLimit,
@@ -92,6 +97,7 @@ class Keeper:
     ) -> None:
         self._pinger = pinger
         self._memory = Memory(book, run_id, now, self._observe)
+        self._learning = Learning(book, now, self._observe)
         self._gate = gate or Gate(observers=observers)
         self._loaded = False
         self._now = now
@@ -124,6 +130,7 @@ class Keeper:
         if not self._loaded:
             now = self._now()
             self._gate.load(self._memory.spent(now), now)
+            self._learning.load(prefixes)
             self._loaded = True
         kept_now: dict[str, _Kept] = {}
         for prefix in prefixes:
@@ -154,9 +161,12 @@ class Keeper:
             LedgerError: it cannot be read; what was missed is learnt the next time.
         """
         self._memory.write_overdue()
+        by_fingerprint = {kept.prefix.fingerprint: kept.prefix for kept in tuple(self._kept.values())}
         for entry in self._memory.news():
             self._gate.add(entry)
             self._news.add(entry.intent.fingerprint)
+            if entry.intent.fingerprint in by_fingerprint:
+                self._learning.pinged(by_fingerprint[entry.intent.fingerprint], entry)
         for entry in self._memory.in_flight:
             self._gate.expect(entry)
         touched = self.hear(self._memory.overheard())
@@ -202,16 +212,19 @@ class Keeper:
         """
         by_fingerprint = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
         touched = set()
+        lessons = []
         for touch in touches:
             kept = by_fingerprint.get(touch.fingerprint)
             if kept is None:
                 continue
             with self._idle:
+                lessons.append((kept.prefix, kept.state, touch))
                 if kept.in_flight:  # its state is being worked on; it takes this in when the ping has ended
                     kept.heard.append(touch)
                 else:
                     kept.state = planner.absorb_touch(kept.prefix, kept.state, touch)
             touched.add(kept.prefix.name)
+        self._learning.hear(lessons)
         return touched
 
     def close(self, closings: Iterable[Closing]) -> set[str]:
@@ -243,8 +256,21 @@ class Keeper:
         Raises:
             ConfigError: there is no such prefix.
         """
+        kept, now = self._find(name), self._now()
+        return planner.choose_ttl(kept.prefix, self._learning.advise(kept.prefix, kept.state, now), now)
+
+    def curve(self, name: str) -> list[tuple[float, float]]:
+        """For each coming ping of a silence, the learnt chance to be of use and the chance from which it pays.
+
+        Raises:
+            ConfigError: there is no such prefix.
+        """
         kept = self._find(name)
-        return planner.choose_ttl(kept.prefix, kept.state, self._now())
+        return self._learning.curve(kept.prefix, kept.state)
+
+    def keep(self) -> None:
+        """Write what was learnt into the ledger."""
+        self._learning.keep()
 
     def prefix(self, name: str) -> Prefix:
         """A prefix in care.
@@ -265,6 +291,7 @@ class Keeper:
             if not alone:
                 return self._come_again(kept)
             now = self._now()
+            kept.state = self._learning.advise(kept.prefix, kept.state, now)
             decision = self._decide(kept, now)
             if _is_due(decision, now):
                 decision = self._send(kept, decision, now)
@@ -274,6 +301,7 @@ class Keeper:
     def look(self, name: str) -> Decision:
         """What would be decided now; nothing is sent."""
         kept, now = self._find(name), self._now()
+        kept = replace(kept, state=self._learning.advise(kept.prefix, kept.state, now))  # a copy: nothing is changed
         decision = self._decide(kept, now)
         hold = self._gate.look(_as_sent(kept, now), kept.state, now) if _is_due(decision, now) else None
         return self._held(kept, decision, hold, now) if hold else decision
@@ -307,6 +335,8 @@ class Keeper:
             self._draining = True
             ended = self._idle.wait_for(lambda: self._flying == 0, within.total_seconds())
         self._memory.write_overdue()
+        if not self._standing_by:
+            self._learning.keep()
         return ended
 
     # -- one ping -------------------------------------------------------------------------------------------------
@@ -338,7 +368,9 @@ class Keeper:
         except LedgerError as error:
             kept.state = planner.hold_back(kept.prefix, kept.state, now, error.code, self._random.random())
             self._tell("ledger_failed", "error", prefix=kept.prefix.name, error=str(error), hint=error.hint)
-        return self._decide(kept, self._now())
+        now = self._now()
+        kept.state = self._learning.advise(kept.prefix, kept.state, now)
+        return self._decide(kept, now)
 
     def _ping(self, kept: _Kept, reason: Reason, now: datetime, reserved: Reservation) -> Entry:
         prefix, before = _as_sent(kept, now), kept.state
@@ -364,6 +396,7 @@ class Keeper:
         self._gate.leave(reserved, outcome.cost_usd)
         entry = Entry(number, intent, outcome)
         kept.state = planner.absorb(kept.prefix, before, entry, self._random.random())
+        self._learning.pinged(kept.prefix, entry)
         self._memory.close(number, outcome)
         self._tell_ping(prefix, entry, before, kept.state)
         return entry

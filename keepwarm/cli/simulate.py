@@ -75,7 +75,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         chosen = _candidates(policy, ttl, facts)
         if actions and (len(traces) != 1 or len(chosen) != 1):
             raise typer.BadParameter("only for one TRACE and one --policy", param_hint="--actions")
-        setting = Setting(facts, rewrite_rate, simulate.LEARNER, _busy_hours(window or []))
+        setting = Setting(facts, rewrite_rate, simulate.new_learner, _busy_hours(window or []))
         if plot:
             plotting.check(plot)
         read = list(_traces(traces))
@@ -111,16 +111,12 @@ def _candidates(policy: str, ttl: TtlChoice | None, facts: ModelFacts) -> list[C
         raise typer.BadParameter(f"{facts.base_id} sells no entries of 1h", param_hint="--ttl")
     wanted = {TtlChoice.FIVE_MINUTES: Ttl.FIVE_MINUTES, TtlChoice.ONE_HOUR: Ttl.ONE_HOUR}.get(ttl) if ttl else None
     if policy == _ALL:
-        able = [each for each in simulate.candidates(facts)
-                if simulate.LEARNER or not isinstance(each.policy, AdaptivePolicy)]  # fmt: skip
-        return [each for each in able if ttl is None or each.ttl is wanted]
+        return [each for each in simulate.candidates(facts) if ttl is None or each.ttl is wanted]
     try:
         parsed = simulate.parse_policy(policy)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--policy") from None
     adaptive = isinstance(parsed, AdaptivePolicy)
-    if adaptive and simulate.LEARNER is None:
-        raise typer.BadParameter("adaptive does not learn yet", param_hint="--policy")
     if ttl is TtlChoice.AUTO and not adaptive:
         raise typer.BadParameter("only adaptive chooses a ttl; write 5m or 1h", param_hint="--ttl")
     if ttl is None:

@@ -1,7 +1,7 @@
 """The ledger: every ping, written before it leaves and completed when its answer is in, and every touch it was told of.
 
-It prices nothing and sums nothing up (see `accounting`); it only ever inserts, cursors apart. This is the one room that
-knows SQLAlchemy; nothing but `LedgerError` leaves it.
+It prices nothing and sums nothing up (see `accounting`); it only ever inserts, cursors and what was learnt apart. This
+is the one room that knows SQLAlchemy; nothing but `LedgerError` leaves it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,21 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, Insert, Row, Select, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Insert,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import StaticPool
 
@@ -34,6 +48,7 @@ from keepwarm.ledger.tables import (
     entry_from,
     intent_row,
     intents,
+    learnt,
     outcome_row,
     outcomes,
     touch_from,
@@ -200,6 +215,30 @@ class Ledger:
         with self._engine.begin() as connection:
             if not connection.execute(update(cursors).where(cursors.c.source == source), row).rowcount:
                 connection.execute(insert(cursors), {"source": source, **row})
+
+    def keep_learnt(self, values: Mapping[str, str], at: datetime) -> None:
+        """Keep what was learnt, in place of what was kept before; all of it or none.
+
+        Args:
+            values: text by fingerprint.
+            at: aware; what came later was not learnt from yet.
+        """
+        if not values:
+            return
+        rows = [{"fingerprint": fingerprint, "value": value, "learnt_at": at} for fingerprint, value in values.items()]
+        before = delete(learnt).where(learnt.c.fingerprint.in_(bindparam("fingerprints", expanding=True)))
+        with (
+            worded("cannot keep in the ledger what was learnt"),
+            held(self._write_lock),
+            self._engine.begin() as connection,
+        ):
+            connection.execute(before, {"fingerprints": list(values)})
+            connection.execute(insert(learnt), rows)
+
+    def learnt(self) -> tuple[dict[str, str], datetime | None]:
+        """What was learnt, by fingerprint, and up to when; None when nothing was."""
+        rows = self._rows(select(learnt))
+        return {row.fingerprint: row.value for row in rows}, max((row.learnt_at for row in rows), default=None)
 
     def _insert(self, statement: Insert, row: Mapping[str, Any], trouble: str) -> int:
         with worded(trouble), held(self._write_lock), self._engine.begin() as connection:

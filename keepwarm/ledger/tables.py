@@ -185,6 +185,16 @@ cursors = Table(
     Column("updated_at", UtcDateTime, nullable=False),
 )
 
+# What the adaptive policy has learnt, in the words of `policies.learner`; lost, it is learnt again from the touches.
+# The empty fingerprint stands for what belongs to no prefix.
+learnt = Table(
+    "learnt",
+    metadata,
+    Column("fingerprint", String(128), primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("learnt_at", UtcDateTime, nullable=False),
+)
+
 # Who leads where several daemons share the ledger: one row, whose term only grows. That the term is the key makes a new
 # one wait for the intents that are being written in the old one, and nothing else.
 leases = Table(

@@ -7,7 +7,8 @@ chosen would have cost is known in full afterwards, and nothing has to be tried 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 from keepwarm.policies.silences import Terms
 
@@ -42,6 +43,18 @@ class Duel:
         self.modes = [FIVE_MINUTES, ONE_HOUR]
         self.difference = terms.writes[0] - terms.writes[1]
         self.rounds = 0
+
+    def to_data(self) -> list[Any]:
+        """Plain data."""
+        return [self.began, list(map(_key, self.circles)), self.modes, self.difference, self.rounds]
+
+    @classmethod
+    def from_data(cls, data: Sequence[Any], terms: Terms) -> Duel:
+        """As `to_data` gave it."""
+        began, circles, modes, difference, rounds = data
+        duel = cls(began, list(map(_circle, circles)), terms)
+        duel.modes, duel.difference, duel.rounds = list(modes), difference, rounds
+        return duel
 
     def step(self, passed: Sequence[tuple[float, bool]], terms: Terms, choice: Callable[[], int]) -> bool:
         """One gap has ended with a request; tells whether both entries are the same now.
@@ -84,6 +97,24 @@ class Duels:
                 found = (tally[0] + _PSEUDO_COUNT * found) / (tally[1] + _PSEUDO_COUNT)
         return found
 
+    def to_data(self) -> dict[str, Any]:
+        """Plain data: all but what is of single prefixes."""
+        shared = {_key(circle): tally for circle, tally in self._by_circle.items() if isinstance(circle, tuple)}
+        waiting = [[due, difference, list(map(_key, circles))] for due, difference, circles in self._waiting]
+        return {"all": self._all, "shared": shared, "waiting": waiting}
+
+    def own(self, circle: Hashable) -> list[float] | None:
+        """The tally of one circle, to be kept with its prefix."""
+        return self._by_circle.get(circle)
+
+    def restore(self, data: Mapping[str, Any], own: Mapping[str, list[float]]) -> None:
+        """Take in what `to_data` and `own` gave."""
+        self._all = list(data["all"])
+        self._by_circle = {_circle(key): list(tally) for key, tally in data["shared"].items()} | dict(own)
+        self._waiting.extend(
+            (due, difference, list(map(_circle, circles))) for due, difference, circles in data["waiting"]
+        )
+
     def advance(self, now: float) -> None:
         """Count what has waited long enough."""
         waiting = self._waiting
@@ -106,6 +137,15 @@ class Duels:
             tally = self._by_circle.setdefault(circle, [0.0, 0.0])
             tally[0] = tally[0] * _MEMORY + difference
             tally[1] = tally[1] * _MEMORY + 1.0
+
+
+def _key(circle: Hashable) -> str:
+    return " ".join(map(str, circle)) if isinstance(circle, tuple) else str(circle)
+
+
+def _circle(key: str) -> Hashable:
+    word, *levels = key.split(" ")
+    return (word, *map(int, levels)) if levels else key
 
 
 class League:
@@ -154,6 +194,15 @@ class League:
         best = min(range(self.CHOOSERS), key=costs.__getitem__)
         if costs[best] < costs[self._leader] - _LEAD:
             self._leader = best
+
+    def to_data(self) -> list[Any]:
+        """Plain data."""
+        return [self._costs, self._at, self._leader]
+
+    def restore(self, data: Sequence[Any]) -> None:
+        """Take in what `to_data` gave."""
+        costs, self._at, self._leader = data
+        self._costs = list(costs)
 
     def _forget(self, now: float) -> None:
         left = 0.5 ** ((now - self._at) / _HALF_LIFE_SECONDS) if now > self._at else 1.0

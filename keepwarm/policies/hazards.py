@@ -2,12 +2,12 @@
 
 It knows neither prefixes nor a clock: a silence is measured in stages. Stage n begins when ping n + 1 is due and ends
 when the next one is; a request ends it if without that ping the entry would have been dead. The rule
-is that of `docs/decisions/0009-adaptive-policy.md`.
+is that of `docs/decisions/0010-adaptive-policy.md`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 # The last stage of each bin: later stages are rarer and alike. Reads at 0.025 of the input price pay for 49 pings.
@@ -40,9 +40,26 @@ class Tally:
 
     __slots__ = ("ended", "risk")
 
-    def __init__(self, risk: list[float] | None = None, ended: list[float] | None = None) -> None:
-        self.risk = risk or [0.0] * (4 * BINS)
-        self.ended = ended or [0.0] * (4 * BINS)
+    def __init__(self) -> None:
+        self.risk = [0.0] * (4 * BINS)
+        self.ended = [0.0] * (4 * BINS)
+
+    def to_data(self) -> dict[str, list[float]]:
+        """Plain data, without what was never counted."""
+        return {
+            str(index): [round(risk, 3), round(ended, 3)]
+            for index, (risk, ended) in enumerate(zip(self.risk, self.ended, strict=True))
+            if risk or ended
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Sequence[float]]) -> Tally:
+        """As `to_data` gave it; places that are not known any more are left out."""
+        tally = cls()
+        for index, (risk, ended) in data.items():
+            if int(index) < len(tally.risk):
+                tally.risk[int(index)], tally.ended[int(index)] = float(risk), float(ended)
+        return tally
 
     def add(self, entered: Iterable[tuple[int, int]], ended: int | None) -> None:
         """Count stages that were entered, and where the silence ended.

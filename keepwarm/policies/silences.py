@@ -48,10 +48,11 @@ class Silence:
         reach: seconds from `began` after which no ping is sent, since the busy hours end.
         circles: the tallies that it counts for, widest first.
         gap: seconds until the next request; None while it lasts.
+        steps: how many checks it has passed, by ttl.
         stops: where pinging stops, by ttl and then (while quiet, once superseded); None until the first ping is due.
     """
 
-    __slots__ = ("began", "circles", "gap", "others", "reach", "record", "stops")
+    __slots__ = ("began", "circles", "gap", "others", "reach", "record", "steps", "stops")
 
     def __init__(self, record: Record, began: float, others: int, reach: float, circles: Sequence[Tally]) -> None:
         self.record = record
@@ -60,6 +61,7 @@ class Silence:
         self.reach = reach
         self.circles = circles
         self.gap: float | None = None
+        self.steps = [0, 0]
         self.stops: list[tuple[Stop, Stop] | None] = [None, None]
 
     def due(self, stage: int, ttl: int) -> float:

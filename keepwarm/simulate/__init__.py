@@ -6,11 +6,11 @@ both ask the planner that the daemon asks. `figures` says what a replay cost bes
 
 from keepwarm.simulate.comparison import (
     CLAIRVOYANT,
-    LEARNER,
     Candidate,
     Setting,
     candidates,
     name_of,
+    new_learner,
     parse_policy,
     run,
 )
@@ -21,7 +21,6 @@ from keepwarm.simulate.traces import Arrival, Trace, read_trace, trace_of
 
 __all__ = [
     "CLAIRVOYANT",
-    "LEARNER",
     "Arrival",
     "Candidate",
     "Figures",
@@ -39,6 +38,7 @@ __all__ = [
     "candidates",
     "imagine",
     "name_of",
+    "new_learner",
     "parse_policy",
     "plan",
     "project",

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from keepwarm.courses import Courses
 from keepwarm.model import ALWAYS, AdaptivePolicy, BusyHours, BusyHoursPolicy, IdleLimitPolicy, ModelFacts, Policy, Ttl
 from keepwarm.simulate.figures import Measure, Result, units_of
 from keepwarm.simulate.replay import Happening, Learner, Rules, replay
@@ -22,8 +23,10 @@ _PLAIN: dict[str, Policy] = {
 }
 CLAIRVOYANT = "clairvoyant"
 
-# Makes what learns in the adaptive policy; None: there is none yet.
-LEARNER: Callable[[ModelFacts], Learner] | None = None
+
+def new_learner(_: ModelFacts) -> Learner:
+    """What learns in the adaptive policy, with nothing learnt."""
+    return Courses()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from keepwarm import accounting, busyhours, planner, pricing
 from keepwarm.counterfactual import Terms
-from keepwarm.model import Action, Decision, Entry, Intent, Outcome, Prefix, PrefixState, Reason, Usage, Verdict
+from keepwarm.model import Action, Decision, Entry, Intent, Outcome, Prefix, PrefixState, Reason, Ttl, Usage, Verdict
 
 # So many pings of a week are looked at one by one; a report over a thousand prefixes wants its answer in seconds.
 _SAMPLE = 400
@@ -56,6 +56,7 @@ def imagine(prefix: Prefix, state: PrefixState, decision: Decision, now: datetim
     """The entry of a ping that succeeds: a hit where the entry lives, a write where it does not."""
     tokens = planner.tokens_of(prefix, state)
     alive = decision.warm_until is not None
+    asked = planner.choose_ttl(prefix, state, now).ttl
     usage = Usage(
         input_tokens=1,
         output_tokens=prefix.facts.min_max_tokens,
@@ -68,14 +69,15 @@ def imagine(prefix: Prefix, state: PrefixState, decision: Decision, now: datetim
         model_id=prefix.model_id,
         region=prefix.route.region,
         api=prefix.api,
-        ttl=prefix.ttl,
+        ttl=asked,
         reason=decision.reason,
         attempt=1,
         started_at=now,
         high_cost_usd=Decimal(0),
         provisioned=prefix.provisioned,
     )
-    cost = pricing.cost_usd(prefix.facts.prices, usage, state.billed_ttl or prefix.ttl)
+    written = asked if prefix.auto_ttl else state.billed_ttl or prefix.ttl
+    cost = pricing.cost_usd(prefix.facts.prices, usage, written)
     return Entry(0, intent, Outcome(now, usage.verdict, cost, usage=usage))
 
 
@@ -120,14 +122,18 @@ def background_of(prefix: Prefix, state: PrefixState, since: datetime, until: da
     tokens = planner.tokens_of(prefix, state)
     return accounting.Background(
         busy=tuple(busyhours.spans(prefix.busy_hours, since, until)),
-        lifetime=lambda entry: planner.lifetime_of(
-            prefix, PrefixState(billed_ttl=entry.outcome.billed_ttl if entry.outcome else None)
-        ),
+        lifetime=lambda entry: planner.lifetime_of(prefix, PrefixState(billed_ttl=_known_ttl(prefix, entry))),
         provisioned=prefix.provisioned,
         daily_refresh_cost_usd=_busy_day_cost(prefix, state, until),
         avoided_write_usd=pricing.avoided_write_usd(prefix.facts.prices, tokens, state.billed_ttl or prefix.ttl),
         terms=terms_of(prefix, state),
     )
+
+
+def _known_ttl(prefix: Prefix, entry: Entry) -> Ttl | None:
+    """What a ping was billed at, or where keepwarm chooses what it asked for: the ttl of the entry that it read."""
+    billed = entry.outcome.billed_ttl if entry.outcome else None
+    return billed or (entry.intent.ttl if prefix.auto_ttl else None)
 
 
 def terms_of(prefix: Prefix, state: PrefixState) -> Terms:

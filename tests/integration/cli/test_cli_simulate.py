@@ -34,7 +34,15 @@ def trace(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("policy", "ttl"),
-    [("never", "5m"), ("never", "1h"), ("idle_limit:3", "5m"), ("idle_limit=2", "1h"), ("busy_hours", "1h")],
+    [
+        ("never", "5m"),
+        ("never", "1h"),
+        ("idle_limit:3", "5m"),
+        ("idle_limit=2", "1h"),
+        ("busy_hours", "1h"),
+        ("adaptive", "5m"),
+        ("adaptive", "auto"),
+    ],
 )
 def test_anybody_can_recompute_the_cost_from_the_actions(shell: Shell, trace: Path, tmp_path, policy, ttl):
     actions = tmp_path / "actions.csv"
@@ -47,13 +55,14 @@ def test_anybody_can_recompute_the_cost_from_the_actions(shell: Shell, trace: Pa
 
 def test_actions_are_those_of_a_judge(shell: Shell, tmp_path: Path):
     trace, actions = tmp_path / "a.csv", tmp_path / "actions.csv"
-    trace.write_text(HEADER + "10,a,1000\n20,b,500\n")
+    trace.write_text(HEADER + "10,a,1000\n20,b,500\n5000,b,500\n")
     shell("simulate", str(trace), "--policy", "idle_limit:1", "--ttl", "1h", "--actions", str(actions))
     rows = [line.split(",") for line in actions.read_text().splitlines()]
     assert rows[0] == ["t_seconds", "prefix_id", "action", "ttl"]
     assert [row[1:] for row in rows[1:3]] == [["a", "write", "1h"], ["b", "write", "1h"]]
     assert {tuple(row[1:]) for row in rows[3:]} == {("a", "ping", "1h"), ("b", "ping", "1h")}
     assert all(10 + 3_150 <= float(row[0]) <= 20 + 3_300 for row in rows[3:])
+    assert len(rows) == 5  # the last request finds it alive
 
 
 def test_policies_are_shown_side_by_side_with_the_clairvoyant(shell: Shell, trace: Path):
