@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import fmean, median
 
@@ -27,6 +27,7 @@ from keepwarm.model import (
     BusyHours,
     BusyHoursPolicy,
     Course,
+    Entry,
     IdleLimitPolicy,
     ModelFacts,
     Policy,
@@ -34,7 +35,6 @@ from keepwarm.model import (
     PrefixState,
     Touch,
     Ttl,
-    Verdict,
 )
 from keepwarm.registry import load_catalog
 from keepwarm.simulate import CLAIRVOYANT, Candidate, Figures, Measure, Setting, Trace
@@ -76,11 +76,7 @@ class HazardRule:
         self._stop = 0
         self._seen = 0
 
-    def meet(self, _prefix: Prefix) -> Course:
-        """The course before the first request."""
-        return Course(0, self._ttl)
-
-    def arrive(self, prefix: Prefix, _state: PrefixState, touch: Touch) -> Course:
+    def hear(self, prefix: Prefix, _before: PrefixState, touch: Touch) -> None:
         """Count the gap that ended, and stop where the next ping is no longer likely enough to be of use."""
         before = self._last.get(prefix.name)
         self._last[prefix.name] = touch
@@ -91,10 +87,17 @@ class HazardRule:
             self._seen += 1
             if self._seen % 50 == 0:
                 self._stop = self._find_stop()
+
+    def pinged(self, _prefix: Prefix, _entry: Entry) -> None:
+        """It believes that entries live as long as they should."""
+
+    def course(self, _prefix: Prefix, _state: PrefixState, _now: datetime) -> Course:
+        """How many pings it wants, of any prefix."""
         return Course(self._stop, self._ttl)
 
-    def pinged(self, _prefix: Prefix, _verdict: Verdict) -> None:
-        """It believes that entries live as long as they should."""
+    def choose_ttl(self, _prefix: Prefix, _state: PrefixState, _now: datetime) -> Ttl:
+        """Always the same."""
+        return self._ttl
 
     def _find_stop(self) -> int:
         lasting = self._seen - self._needed[0]
@@ -132,10 +135,9 @@ def rivals() -> Iterator[Rival]:
         yield Rival(f"1h, {pings or 'never a'} ping{'s' * (pings > 1)}", IdleLimitPolicy(pings), _HOUR)
     yield Rival("1h, busy hours", BusyHoursPolicy(), _HOUR)
     yield Rival("1h, hazard > 5.3 %", AdaptivePolicy(), _HOUR, 0.053)
-    if simulate.LEARNER:
-        yield Rival("**5m, adaptive**", AdaptivePolicy(), _FIVE)
-        yield Rival("**1h, adaptive**", AdaptivePolicy(), _HOUR)
-        yield Rival("**auto, adaptive**", AdaptivePolicy(), None)
+    yield Rival("**5m, adaptive**", AdaptivePolicy(), _FIVE)
+    yield Rival("**1h, adaptive**", AdaptivePolicy(), _HOUR)
+    yield Rival("**auto, adaptive**", AdaptivePolicy(), None)
     yield Rival("5m, clairvoyant", None, _FIVE)
     yield Rival("1h, clairvoyant", None, _HOUR)
 
@@ -144,7 +146,7 @@ def run(trace: Trace, measure: Measure, rival: Rival, facts: ModelFacts, busy: B
     """One rival on one stream."""
     if rival.policy is None:
         return measure.clairvoyant(CLAIRVOYANT, rival.ttl).total
-    learner: Callable[[ModelFacts], simulate.Learner] | None = simulate.LEARNER
+    learner: Callable[[ModelFacts], simulate.Learner] = simulate.new_learner
     if rival.threshold is not None and rival.ttl:
         ttl, threshold = rival.ttl, rival.threshold
         learner = lambda _: HazardRule(ttl, threshold)  # noqa: E731 - one expression

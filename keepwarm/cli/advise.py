@@ -49,7 +49,7 @@ def _advice(parts: daemon.Parts, prefix: Prefix, back: timedelta) -> Advice:
     sizes = {touch.fingerprint: prefix.estimated_tokens for touch in touches}
     trace = simulate.trace_of(prefix.name, touches, sizes) if touches else None
     rewrites = rewrite_rate_of(parts.ledger.entries(now - back, now, prefix.name))
-    return advise(prefix, trace, Setting(prefix.facts, rewrites, simulate.LEARNER))
+    return advise(prefix, trace, Setting(prefix.facts, rewrites, simulate.new_learner))
 
 
 # -- showing ------------------------------------------------------------------------------------------------------
@@ -111,16 +111,27 @@ def _change(advice: Advice) -> str:
 
 def _no_pings(advice: Advice) -> str:
     cold = advice.best.cold if advice.best else 0
-    return f"no ping is needed: its requests keep it warm, {cold:,} of {advice.requests:,} find it cold"
+    found = f"no ping is needed: its requests keep it warm, {cold:,} of {advice.requests:,} find it cold"
+    return found + _stop_pinging(advice)
 
 
 def _leave_cold(advice: Advice) -> str:
     cold = advice.best.cold if advice.best else 0
+    place = f"at {advice.best.ttl.value} " if advice.other and advice.best and advice.best.ttl else ""
     return (
-        f"leave it cold; bundle these jobs into batches: {cold:,} of {advice.requests:,} requests find it cold, and "
-        f"no ping pays; those of each day together would cost {_dollars(advice.bundled_usd_per_week or 0)} a week "
-        f"instead of {_dollars(advice.never_usd_per_week or 0)}"
+        f"{place}leave it cold; bundle these jobs into batches: {cold:,} of {advice.requests:,} requests find it cold, "
+        f"and no ping pays; those of each day together would cost {_dollars(advice.bundled_usd_per_week or 0)} a week "
+        f"instead of {_dollars(advice.never_usd_per_week or 0)}{_stop_pinging(advice)}"
     )
+
+
+def _stop_pinging(advice: Advice) -> str:
+    """What to register so that nothing is pinged, where something is."""
+    if advice.now is None or not advice.now.pings:
+        return ""
+    saved = advice.now.saved_usd_per_week
+    worth = f"costs {_dollars(-saved)} a week more" if saved < 0 else "saves hardly anything"
+    return f"; what is registered {worth}: set policy: {{idle_limit: 0}} and prewarm: false"
 
 
 _WORDS = {

@@ -31,11 +31,11 @@ def joined(*traces: Trace) -> Trace:
 def stop_after(*gaps: float, threshold: float = 0.087, ttl: Ttl = Ttl.FIVE_MINUTES) -> int:
     """How many pings the hazard rule wants after these gaps of one prefix."""
     rule, prefix = HazardRule(ttl, threshold), make_prefix(ttl=ttl)
-    wanted = rule.meet(prefix).pings
     for at in accumulate((0.0, *gaps)):
         touch = make_touch(prefix, started_at=MONDAY + timedelta(seconds=at))
-        wanted = rule.arrive(prefix, PrefixState(), touch).pings
-    return wanted
+        rule.hear(prefix, PrefixState(), touch)
+    assert rule.choose_ttl(prefix, PrefixState(), MONDAY) is ttl
+    return rule.course(prefix, PrefixState(), MONDAY).pings
 
 
 def test_the_hazard_rule_pings_nothing_before_it_has_seen_gaps():

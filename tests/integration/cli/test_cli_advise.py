@@ -72,20 +72,42 @@ def test_a_better_policy_is_recommended_with_its_money_and_that_of_the_other_ttl
 def test_the_recommended_entry_is_kept_once_it_is_registered(shell: Shell):
     tell("support-bot", office(10 * MINUTE))
     (found,) = shell.json("advise", "support-bot")["prefixes"]
-    assert found["best"]["policy"] == "idle_limit:3"
-    shell.registry.write_text(shell.registry.read_text().replace("{idle_limit: 0}", "{idle_limit: 3}"))
+    policy, hours = found["best"]["policy"], found["best"]["busy_hours"]["name"]
+    written = f"{{{policy.replace(':', ': ')}}}" if ":" in policy else policy
+    assert f"register policy: {written} and busy_hours: {hours}" in found["words"][0]
+    shell.registry.write_text(shell.registry.read_text().replace("{idle_limit: 0}", written))
     (again,) = shell.json("advise", "support-bot")["prefixes"]
-    assert (again["advised"], again["now"]["policy"]) == ("keep", "idle_limit:3")
+    assert (again["advised"], again["now"]["policy"]) == ("keep", policy)
     assert again["now"]["saved_usd_per_week"] == found["best"]["saved_usd_per_week"]
     assert "leave it as it is" in shell("advise", "support-bot").stdout
 
 
 def test_jobs_that_come_too_rarely_are_left_cold_and_bundled(shell: Shell):
-    tell("support-bot", [NOW - day * DAY - hour * 7 * 60 * MINUTE for day in range(1, 20) for hour in range(3)])
+    tell("support-bot", [NOW - day * DAY / 2 for day in range(1, 40)])
     (found,) = shell.json("advise", "support-bot")["prefixes"]
     assert found["advised"] == "leave_cold"
     assert found["bundled_usd_per_week"] < found["never_usd_per_week"]
-    assert "leave it cold; bundle these jobs into batches" in shell("advise", "support-bot").stdout
+    text = " ".join(shell("advise", "support-bot").stdout.split())
+    assert "support-bot: leave it cold; bundle these jobs into batches: 39 of 39 requests find it cold" in text
+    assert "what is registered" not in text
+    shell.registry.write_text(shell.registry.read_text().replace("{idle_limit: 0}", "busy_hours"))
+    text = " ".join(shell("advise", "support-bot").stdout.split())
+    assert "set policy: {idle_limit: 0} and prewarm: false" in text
+
+
+def test_dense_requests_are_told_to_need_no_ping(shell: Shell):
+    tell("support-bot", office(2 * MINUTE))
+    (found,) = shell.json("advise", "support-bot")["prefixes"]
+    assert (found["advised"], found["best"]["cold_requests"]) == ("no_pings_needed", 15)
+    assert "no ping is needed" in shell("advise", "support-bot").stdout
+
+
+def test_at_5m_it_is_left_cold_and_1h_told_where_that_pays(shell: Shell):
+    tell("support-bot", office(50 * MINUTE, lasting=timedelta(hours=9)))
+    (found,) = shell.json("advise", "support-bot")["prefixes"]
+    assert (found["advised"], found["other_ttl"]["ttl"]) == ("leave_cold", "1h")
+    assert "at 5m leave it cold" in found["words"][0]
+    assert found["words"][1].startswith("ttl: 1h with policy: ")
 
 
 def test_only_the_weeks_that_were_asked_for_count(shell: Shell):
