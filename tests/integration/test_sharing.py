@@ -163,9 +163,8 @@ def test_each_touch_of_others_is_heard_once_however_many_and_in_whatever_order_t
     assert other.refresh() == []  # its own are no news
 
 
+@pytest.mark.parametrize("ledger_url", ["postgresql"], indirect=True)  # SQLite has one writer at a time
 def test_an_entry_that_appears_after_one_with_a_higher_number_is_not_missed(runs: Runs, ledger_url: str):
-    if not ledger_url.startswith("postgresql"):
-        pytest.skip("SQLite has one writer at a time")
     (keeper, _), (_, ledger) = runs(), runs()
     late = make_prefix(name="late", fingerprint="1a7e")
     keeper.adopt([PREFIX, late])
