@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from keepwarm import pricing
-from keepwarm.model import Action, BusyHours, IdleLimitPolicy, PrefixState, Reason, Stop, Ttl, Verdict
+from keepwarm.model import Action, BusyHours, Course, IdleLimitPolicy, PrefixState, Reason, Stop, Ttl, Verdict
 from keepwarm.simulate import background_of, imagine, plan, project
 from tests.builders import MONDAY, make_entry, make_hours, make_prefix
 from tests.walks import local
@@ -36,6 +37,21 @@ def test_a_measured_prefix_is_planned_with_its_measured_tokens():
     found = plan(make_prefix(), PrefixState(cached_tokens=10_000), MONDAY, MONDAY + MINUTE)
     assert not found.estimated
     assert found.cost_usd == 2 * WRITE - Decimal("0.0000198")
+
+
+def test_where_keepwarm_chooses_the_ttl_a_plan_writes_as_chosen_and_pings_as_rarely_as_that_needs():
+    prefix = make_prefix(auto_ttl=True, other=make_prefix(ttl=Ttl.ONE_HOUR, auto_ttl=True))
+    found = plan(prefix, PrefixState(course=Course(99, Ttl.ONE_HOUR)), MONDAY, MONDAY + 3 * HOUR)
+    assert [ping.cost_usd for ping in found.pings] == [WRITE_1H, READ, READ, READ]
+    assert len(plan(prefix, PrefixState(), MONDAY, MONDAY + 3 * HOUR).pings) > 30
+
+
+def test_where_keepwarm_chooses_the_ttl_a_ping_covers_as_long_as_the_entry_that_it_asked_for():
+    prefix = make_prefix(auto_ttl=True, other=make_prefix(ttl=Ttl.ONE_HOUR, auto_ttl=True))
+    lifetime = background_of(prefix, PrefixState(), MONDAY, MONDAY + DAY).lifetime
+    hit = make_entry(prefix, Verdict.HIT)
+    assert lifetime(hit) == 5 * MINUTE
+    assert lifetime(replace(hit, intent=replace(hit.intent, ttl=Ttl.ONE_HOUR))) == HOUR
 
 
 def test_the_end_of_a_plan_is_not_part_of_it():

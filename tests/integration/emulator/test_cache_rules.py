@@ -86,6 +86,16 @@ def test_an_entry_written_for_an_hour_keeps_its_hour_when_it_is_read_with_a_shor
     assert bench.billed() == READ
 
 
+def test_an_entry_written_for_five_minutes_gets_no_hour_from_being_read_with_a_longer_marker(bench):
+    longer = [bench.text(CACHED), bench.point("1h")]
+    bench.billed()
+    assert bench.billed(system=longer) == READ
+    bench.wall.advance(minutes=4)
+    assert bench.billed(system=longer) == READ
+    bench.wall.advance(minutes=5)
+    assert bench.billed(system=longer) == WRITTEN_1H
+
+
 def test_only_the_entry_that_is_read_is_renewed(bench):
     shorter = [bench.text(CACHED), bench.point()]
     longer = [*shorter, bench.text(500, "y"), bench.point()]
