@@ -90,8 +90,9 @@ def _losses(found: Registry, rates: dict[str, blind.BreakEven | None], chosen: S
 def _line(prefix: Prefix, rate: blind.BreakEven | None) -> str:
     period = (prefix.lifetime - prefix.margin).total_seconds()
     pays = f", pays from {blind.say_rate(rate.per_hour)}" if rate else ""
+    ttl = f"auto ({prefix.ttl.value} first)" if prefix.auto_ttl else prefix.ttl.value
     return (
-        f"{prefix.name}: {prefix.model_id} in {prefix.route.region} by {prefix.api.value}, {prefix.ttl.value}, "
+        f"{prefix.name}: {prefix.model_id} in {prefix.route.region} by {prefix.api.value}, {ttl}, "
         f"about {prefix.estimated_tokens:,} tokens, a ping at least every {period:g} s "
         f"of {prefix.busy_hours.name}{pays}"
     )

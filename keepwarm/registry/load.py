@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -35,7 +35,7 @@ from keepwarm.model import (
     Ttl,
 )
 from keepwarm.pricing import Catalog, CatalogError, parse_catalog, parse_model_id, parse_prices
-from keepwarm.registry import requests
+from keepwarm.registry import requests, ttls
 from keepwarm.registry.document import Document, Location, read_document
 from keepwarm.registry.findings import Findings, Place, keys
 from keepwarm.registry.requests import Ping, Request
@@ -258,7 +258,7 @@ class _Loader:
             if entry.request is not None:
                 return self._read_request(entry, dialect)
             text = self._system_text(entry)
-            return requests.shorthand_request(text, entry.api, dialect, _fixed_ttl(entry) or Ttl.FIVE_MINUTES)
+            return requests.shorthand_request(text, entry.api, dialect, ttls.fixed_ttl(entry) or Ttl.FIVE_MINUTES)
         except ConfigError as error:
             key = "request" if entry.request is not None else "system"
             for problem in error.problems:
@@ -289,8 +289,8 @@ class _Loader:
             self._findings.refuse_value(place, key, f"{entry.request or 'the system text'} {message}")
         if found:
             return None
-        self._check_ttl(entry, place, facts, request)
-        other_ttl = _other_ttl(entry, facts, request)
+        ttls.check_ttl(self._findings, entry, place, facts, request)
+        other_ttl = ttls.other_ttl(entry, facts, request)
         try:
             ping = requests.make_ping(request, facts, self._key)
             other_ping = other_ttl and requests.make_ping(requests.with_ttl(request, other_ttl), facts, self._key)
@@ -298,8 +298,8 @@ class _Loader:
             self._findings.refuse_value(place, key, f"{entry.request} {error}")
             return None
         self._check_minimum(entry, place, facts, request, ping)
-        lifetime, margin = self._lifetime(entry, place, request.ttl)
-        lead = self._lead(entry, place, lifetime - margin)
+        lifetime, margin = ttls.lifetime_and_margin(self._findings, entry, place, request.ttl)
+        lead = ttls.lead_of(self._findings, entry, place, lifetime - margin)
         self._warn_of_surprises(entry, place, facts, request, hours)
         route = Route(entry.region, entry.profile, entry.role_arn)
         digest = fingerprint.combine(
@@ -331,43 +331,12 @@ class _Loader:
             sketch=ping.sketch,
         )
         if other_ttl and other_ping:
-            prefix = replace(prefix, other=_asking(prefix, other_ttl, other_ping, entry.margin))
+            prefix = replace(prefix, other=ttls.asking(prefix, other_ttl, other_ping, entry.margin))
         costs = worth.daily_costs(prefix, planner.mean_ping_period(prefix, PrefixState()), self._now)
-        for doubtful, message in worth.doubts(prefix, verdicts.high_cost_usd(prefix, PrefixState()), costs):
+        high = max(verdicts.high_cost_usd(prefix.asking(ttl), PrefixState()) for ttl in Ttl)
+        for doubtful, message in worth.doubts(prefix, high, costs):
             self._findings.warn_value(place, doubtful, message)
         return prefix
-
-    def _check_ttl(self, entry: PrefixEntry, place: Place, facts: ModelFacts, request: Request) -> None:
-        if entry.ttl == AUTO and len(facts.ttls) == 1:
-            (sold,) = facts.ttls
-            message = f"is auto, but {facts.base_id} sells only {sold.value}; write ttl: {sold.value}"
-            self._findings.refuse_value(place, "ttl", message)
-        fixed = _fixed_ttl(entry)
-        if fixed and fixed is not request.ttl:
-            message = (
-                f"is {fixed.value}, but the last cache point of {entry.request} says {request.ttl.value}; "
-                f"write ttl: {request.ttl.value} if that is what production sends"
-            )
-            self._findings.refuse_value(place, "ttl", message)
-
-    def _lead(self, entry: PrefixEntry, place: Place, ping_period: timedelta) -> timedelta:
-        lead = entry.prewarm if isinstance(entry.prewarm, timedelta) else timedelta(0)
-        if lead >= ping_period > timedelta(0) and not place.broken & {"margin", "lifetime"}:
-            message = (
-                f"leads by {lead.total_seconds():g} s, but an entry is pinged again {ping_period.total_seconds():g} s "
-                "after its write (lifetime less margin): use a shorter lead"
-            )
-            self._findings.refuse_value(place, "prewarm", message)
-        return lead
-
-    def _lifetime(self, entry: PrefixEntry, place: Place, ttl: Ttl) -> tuple[timedelta, timedelta]:
-        lifetime = entry.lifetime or ttl.duration
-        margin = entry.margin or planner.default_margin(ttl, lifetime)
-        if margin >= lifetime and not place.broken & {"margin", "lifetime"}:
-            seconds = f"{lifetime.total_seconds():g} s"
-            message = f"is {margin.total_seconds():g} s, but must be shorter than the lifetime of {seconds}"
-            self._findings.refuse_value(place, "margin", message)
-        return lifetime, margin
 
     def _check_minimum(self, entry: PrefixEntry, place: Place, facts: ModelFacts, request: Request, ping: Ping) -> None:
         if not ping.certain or "min_tokens" in place.broken:
@@ -426,29 +395,6 @@ class _Loader:
             if any(prefix.model_id == other.model_id for at, other in prefixes if at != index):
                 message = "needs a model_id that no other prefix has; the metrics would be those of both"
                 self._findings.refuse(("prefixes", index, "metrics"), message)
-
-
-def _fixed_ttl(entry: PrefixEntry) -> Ttl | None:
-    return entry.ttl if isinstance(entry.ttl, Ttl) else None
-
-
-def _other_ttl(entry: PrefixEntry, facts: ModelFacts, request: Request) -> Ttl | None:
-    """The ttl that the request does not ask for, where keepwarm may choose it."""
-    others = facts.ttls - {request.ttl}
-    return next(iter(others), None) if entry.ttl == AUTO else None
-
-
-def _asking(prefix: Prefix, ttl: Ttl, ping: Ping, margin: timedelta | None) -> Prefix:
-    """The prefix as it asks for its other ttl: lifetime and margin are scaled, where they were given."""
-    scale = ttl.duration / prefix.ttl.duration
-    lifetime = prefix.lifetime * scale
-    return replace(
-        prefix,
-        ttl=ttl,
-        lifetime=lifetime,
-        margin=margin * scale if margin else planner.default_margin(ttl, lifetime),
-        ping_request=ping.request,
-    )
 
 
 def _without_broken_keys(raw: Mapping[str, Any]) -> PrefixEntry | None:

@@ -48,11 +48,11 @@ def request(ttl: Ttl) -> dict[str, Any]:
     }
 
 
-def settings_of(folder: Path, default: Ttl = SHORT, **settings: Any) -> Settings:
+def settings_of(folder: Path, default: Ttl = SHORT, policy: str = "busy_hours", **settings: Any) -> Settings:
     (folder / "request.json").write_text(json.dumps(request(default)))
     (folder / "registry.yaml").write_text(
         f"version: 1\nprefixes:\n  - {{name: bot, api: converse, model_id: '{CLAUDE}', region: {REGION}, ttl: auto,"
-        " request: request.json, busy_hours: always, policy: busy_hours}\n"
+        f" request: request.json, busy_hours: always, policy: {policy}}}\n"
     )
     return Settings(registry=folder / "registry.yaml", state_dir=folder / "state", **settings)
 
@@ -294,6 +294,19 @@ def test_a_closing_that_another_daemon_heard_is_learnt_from_the_ledger(theatre, 
         assert standby.keeper.look("bot").reason is Reason.CLOSED
         assert standby.keeper.refresh() == []
     assert scene.ttl() == (default, "living")
+
+
+def test_what_the_adaptive_policy_learns_reaches_the_application_and_its_bill(
+    tmp_path: Path, emulator: Emulator, wall: list[datetime], client: Any
+):
+    theatre = Theatre(settings_of(tmp_path, SHORT, "adaptive"), emulator, wall)
+    scene = theatre.open()
+    for _ in range(60):
+        scene.tend(40 * MINUTE)
+        scene.call(client)
+    assert scene.ttl() == ("1h", "living")
+    assert [was_read(found) for found in scene.asked[-20:]] == [True] * 20
+    theatre.close()
 
 
 # -- the reporter and a whole daemon, in real time ----------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_where_the_application_fixed_the_ttl_no_other_is_ever_sent():
 
 def test_an_entry_of_the_other_ttl_lives_as_long_and_is_pinged_as_early_as_that_one_says():
     state = living(LONG)
-    assert (lifetime_of(AUTO, state), margin_of(AUTO, state)) == (HOUR, 5 * MINUTE)
+    assert (lifetime_of(AUTO, state), margin_of(AUTO, state)) == (HOUR, AUTO.other.margin)
     assert decide(AUTO, state, MONDAY).warm_until == MONDAY + 58 * MINUTE
 
 

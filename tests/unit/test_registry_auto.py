@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 from keepwarm import dialects, fingerprint
 from keepwarm.dialects import Dialect
+from keepwarm.errors import Problem
 from keepwarm.model import AdaptivePolicy, Api, BusyHoursPolicy, IdleLimitPolicy, Prefix, Ttl
+from keepwarm.planner import default_margin
 from keepwarm.replay import with_ttl
 from tests.builders import make_prefix
 from tests.unit.test_registry import CLAUDE, KEY, POINT, POINT_1H, QUESTION, TEXT, Desk, sent
@@ -97,8 +100,7 @@ def test_a_system_text_with_auto_asks_for_five_minutes_first(desk, api):
 def test_with_auto_each_ttl_has_the_lifetime_and_margin_of_its_own(desk):
     prefix = desk.entry("ttl: auto")
     assert [(prefix.asking(ttl).lifetime, prefix.asking(ttl).margin) for ttl in BOTH] == [
-        (5 * MINUTE, 40 * MINUTE / 60),
-        (60 * MINUTE, 5 * MINUTE),
+        (ttl.duration, default_margin(ttl, ttl.duration)) for ttl in BOTH
     ]
 
 
@@ -155,3 +157,15 @@ def test_a_prefix_that_nobody_made_a_second_request_for_stays_itself():
     prefix = make_prefix(auto_ttl=True)
     assert prefix.asking(Ttl.ONE_HOUR) is prefix
     assert CLAUDE in prefix.model_id
+
+
+def test_with_auto_a_cap_is_measured_against_the_dearer_write(desk):
+    capped = "ping_cap_usd: 0.017"  # between a write at 5m and one at 1h
+    assert not [problem for problem in warnings(desk, capped) if problem.key.endswith("ping_cap_usd")]
+    (told,) = [problem for problem in warnings(desk, f"ttl: auto\n{capped}") if problem.key.endswith("ping_cap_usd")]
+    assert "none is ever sent" in told.message
+
+
+def warnings(desk: Desk, keys: str) -> Sequence[Problem]:
+    desk.entry(keys)
+    return desk.load((desk.path / "registry.yaml").read_text()).warnings
