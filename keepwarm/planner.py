@@ -217,8 +217,12 @@ def tokens_of(prefix: Prefix, state: PrefixState) -> int:
 
 
 def default_margin(ttl: Ttl, lifetime: timedelta) -> timedelta:
-    """40 s of a 5m entry, 5 min of a 1h one, and the same share of any other lifetime."""
-    share = timedelta(seconds=40) if ttl is Ttl.FIVE_MINUTES else timedelta(minutes=5)
+    """30 s of a 5m entry, 2 min of a 1h one, and the same share of any other lifetime.
+
+    A wider margin costs money: with 40 s and 5 min, adaptive pings on real streams save 2 to 4 points less of what can
+    be saved. A narrower one leaves a ping that failed no time to be tried again.
+    """
+    share = timedelta(seconds=30) if ttl is Ttl.FIVE_MINUTES else timedelta(minutes=2)
     return lifetime * (share / ttl.duration)
 
 

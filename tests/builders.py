@@ -30,11 +30,11 @@ from keepwarm.model import (
     Usage,
     Verdict,
 )
-from keepwarm.planner import default_margin
 from keepwarm.pricing import Catalog, parse_catalog
 
 CLAUDE = "eu.anthropic.claude-sonnet-4-5-20250929-v1:0"  # at least 1,024 tokens, 5m and 1h
 NOVA = "amazon.nova-lite-v1:0"  # 5m only, no cache point in tools
+MARGINS = {Ttl.FIVE_MINUTES: timedelta(seconds=40), Ttl.ONE_HOUR: timedelta(minutes=5)}  # round, and not the defaults
 MONDAY = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # 10:00 in Berlin, without holidays or clock changes near
 
 
@@ -72,7 +72,7 @@ def make_prefix(**changes: Any) -> Prefix:
         "api": Api.INVOKE_MODEL,
         "ttl": ttl,
         "lifetime": lifetime,
-        "margin": default_margin(ttl, lifetime),
+        "margin": lifetime * (MARGINS[ttl] / ttl.duration),
         "busy_hours": ALWAYS,
         "policy": BusyHoursPolicy(),
         "prewarm": True,

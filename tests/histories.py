@@ -23,7 +23,7 @@ REGION = "eu-central-1"
 SECOND = 1_000_000  # all moments are microseconds since MONDAY
 HOUR = 3600 * SECOND
 LIFETIMES = {"5m": 300 * SECOND, "1h": HOUR}
-PERIODS = {"5m": 260 * SECOND, "1h": 3300 * SECOND}
+PERIODS = {"5m": 270 * SECOND, "1h": 3480 * SECOND}
 LATENCY_MS = 800
 
 _MARKED, _BARE = 40, 4

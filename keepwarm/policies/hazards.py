@@ -2,7 +2,7 @@
 
 It knows neither prefixes nor a clock: a silence is measured in stages. Stage n begins when ping n + 1 is due and ends
 when the next one is; a request ends it if without that ping the entry would have been dead. The rule
-is that of `docs/decisions/0010-adaptive-policy.md`.
+is that of `docs/decisions/0012-adaptive-policy.md`.
 """
 
 from __future__ import annotations

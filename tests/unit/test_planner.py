@@ -260,9 +260,9 @@ def test_a_clock_set_forward_finds_the_entry_dead():
 
 
 def test_the_margin_is_forty_seconds_of_five_minutes_and_five_minutes_of_an_hour():
-    assert default_margin(Ttl.FIVE_MINUTES, 5 * MINUTE) == 40 * SECOND
-    assert default_margin(Ttl.ONE_HOUR, HOUR) == 5 * MINUTE
-    assert default_margin(Ttl.FIVE_MINUTES, 30 * SECOND) == 4 * SECOND
+    assert default_margin(Ttl.FIVE_MINUTES, 5 * MINUTE) == 30 * SECOND
+    assert default_margin(Ttl.ONE_HOUR, HOUR) == 2 * MINUTE
+    assert default_margin(Ttl.FIVE_MINUTES, 30 * SECOND) == 3 * SECOND
 
 
 def test_a_ttl_billed_shorter_shortens_lifetime_and_margin():

@@ -95,7 +95,7 @@ def test_a_converse_request_is_replayed_up_to_its_last_cache_point(desk):
         "messages": [{"role": "user", "content": [{"text": "."}]}],
         "inferenceConfig": {"maxTokens": 1, "temperature": 0.2},
     }
-    assert (prefix.ttl, prefix.lifetime, prefix.margin) == (Ttl.ONE_HOUR, timedelta(hours=1), timedelta(minutes=5))
+    assert (prefix.ttl, prefix.lifetime, prefix.margin) == (Ttl.ONE_HOUR, timedelta(hours=1), timedelta(minutes=2))
     assert prefix.estimated_tokens == pytest.approx(len(TEXT) / 4, rel=0.01)
 
 
@@ -354,11 +354,11 @@ def test_what_an_entry_leaves_out_has_a_sensible_default(desk):
     assert (prefix.policy, prefix.prewarm, prefix.provisioned, prefix.tags) == (AdaptivePolicy(), True, False, ())
     assert (prefix.prewarm_lead, prefix.cold_start_usd, prefix.auto_ttl) == (timedelta(0), 0, False)
     assert (prefix.api, prefix.route) == (Api.CONVERSE, Route("eu-central-1"))
-    assert (prefix.lifetime, prefix.margin) == (timedelta(minutes=5), timedelta(seconds=40))
+    assert (prefix.lifetime, prefix.margin) == (timedelta(minutes=5), timedelta(seconds=30))
 
 
 def test_the_margin_of_a_shorter_lifetime_is_the_same_share_of_it(desk):
-    assert desk.entry("lifetime: 30s").margin == timedelta(seconds=4)
+    assert desk.entry("lifetime: 30s").margin == timedelta(seconds=3)
 
 
 def test_an_entry_goes_before_the_defaults(desk):
