@@ -65,7 +65,7 @@ class Parts:
 
 
 def switch_of(settings: Settings) -> Switch:
-    """What stops all pings of this installation."""
+    """What stops all pings of this machine."""
     return Switch(settings.stop_path, by_setting=settings.stopped)
 
 
@@ -309,6 +309,8 @@ class Daemon:
         except LedgerError as error:
             changed = []
             self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
+        if self.leading:
+            self.parts.keeper.keep()
         self._wake((set(self.parts.keeper.names) - self._scheduler.armed) | set(changed))
 
     def _stop_all(self) -> None:
