@@ -2,7 +2,7 @@
 
 It reads no clock and sends nothing; told of requests and pings in the order of time, it answers with a `Course`. Its
 work for a request does not grow with what it has seen. The rules, and what else was tried, are in
-`docs/decisions/0010-adaptive-policy.md`.
+`docs/decisions/0012-adaptive-policy.md`.
 """
 
 from __future__ import annotations

@@ -20,6 +20,10 @@ from tests.builders import make_entry, make_intent, make_touch, shipped_catalog
 from tests.daemons import PATIENCE_SECONDS, TIME_SCALE, soon, write_registry
 
 
+# Touches in the ledger would let the adaptive policy decide; here the guards alone shall hold pings back.
+PINGS = {"policy": "busy_hours"}
+
+
 class Home:
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -50,7 +54,7 @@ class Home:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     home = Home(tmp_path)
-    write_registry(home.registry, "a", "b")
+    write_registry(home.registry, "a", "b", defaults=PINGS)
     return home
 
 
@@ -91,7 +95,7 @@ def test_a_higher_tripwire_in_the_registry_lets_it_go_on_at_the_reload(home, emu
     lose(home, "a")
     with home.running() as daemon:
         assert soon(lambda: home.told("prefix_left_cold"))
-        write_registry(home.registry, "a", "b", a={"tripwire_usd": 50})
+        write_registry(home.registry, "a", "b", defaults=PINGS, a={"tripwire_usd": 50})
         daemon.reload()
         assert soon(lambda: any(request.metadata["prefix"] == "a" for request in emulator.log))
     assert [event.fields["prefix"] for event in home.told("guard_recovered")] == ["a"]
