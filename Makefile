@@ -44,7 +44,7 @@ fmt: setup
 
 lock: setup  ## write requirements/*.txt anew from pyproject.toml
 	@for target in run dev; do \
-	  extra="--extra postgresql $$([ $$target = dev ] && echo "--extra test --extra check --extra plot -c requirements/run.txt")"; \
+	  extra="--extra postgresql $$([ $$target = dev ] && echo "--extra otel --extra test --extra check --extra plot -c requirements/run.txt")"; \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links $$extra -o requirements/$$target.txt pyproject.toml; done
 
