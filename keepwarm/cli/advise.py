@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from keepwarm import clock, daemon, simulate
+from keepwarm import clock, simulate
 from keepwarm.cli.app import EXIT_CODES, Format, FormatOption, app, out, print_json, progress, settings, table, told
 from keepwarm.model import Prefix, Ttl
+from keepwarm.parts import Parts, opened
 from keepwarm.simulate import Setting
 from keepwarm.simulate.advice import LEAST_REQUESTS, LEAST_TIME, Advice, Advised, Option, advise, rewrite_rate_of
 
@@ -30,7 +31,7 @@ def command(
 
     Example: `keepwarm advise support-bot --weeks 8`
     """
-    with told(), daemon.opened(settings()) as parts:
+    with told(), opened(settings()) as parts:
         prefixes = [parts.registry.find(name)] if name else list(parts.registry.prefixes)
         with progress("replaying", len(prefixes)) as step:
             found = []
@@ -43,7 +44,7 @@ def command(
         _print(found)
 
 
-def _advice(parts: daemon.Parts, prefix: Prefix, back: timedelta) -> Advice:
+def _advice(parts: Parts, prefix: Prefix, back: timedelta) -> Advice:
     now = clock.utc_now()
     touches = [touch for touch in parts.ledger.touches(now - back, now, prefix.name) if touch.matched]
     sizes = {touch.fingerprint: prefix.estimated_tokens for touch in touches}

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from keepwarm import clock, daemon
+from keepwarm import clock
 from keepwarm import doctor as judging
 from keepwarm.cli.app import (
     EXIT_CODES,
@@ -36,6 +36,7 @@ from keepwarm.cli.app import (
 from keepwarm.doctor import Evidence, Line, Sent, Status
 from keepwarm.errors import CredentialsRejected, KeepwarmError
 from keepwarm.model import Prefix
+from keepwarm.parts import Parts, opened
 from keepwarm.registry.production import production_prefix
 
 _ASK_ABOVE_USD = Decimal(1)
@@ -66,7 +67,7 @@ def doctor(
 
     Example: `keepwarm doctor support-bot`
     """
-    with told(), daemon.opened(settings()) as parts:
+    with told(), opened(settings()) as parts:
         chosen = [parts.registry.find(name)] if name else list(parts.registry.prefixes)
         patients = [_admit(parts, prefix, pings) for prefix in chosen]
         _announce(patients, pings, agreed=yes)
@@ -85,7 +86,7 @@ def doctor(
 # -- before -------------------------------------------------------------------------------------------------------
 
 
-def _admit(parts: daemon.Parts, prefix: Prefix, pings: int) -> _Patient:
+def _admit(parts: Parts, prefix: Prefix, pings: int) -> _Patient:
     production = production_prefix(parts.registry.path, prefix)
     characters = len(json.dumps(production.ping_request, default=lambda value: value.decode("utf-8", "replace")))
     at_most = judging.at_most_usd(prefix, parts.keeper.state(prefix.name), pings, characters)
@@ -116,7 +117,7 @@ def _announce(patients: list[_Patient], pings: int, *, agreed: bool) -> None:
 # -- sending ------------------------------------------------------------------------------------------------------
 
 
-def _examine(parts: daemon.Parts, patient: _Patient, pings: int, step: Callable[[], None]) -> Evidence:
+def _examine(parts: Parts, patient: _Patient, pings: int, step: Callable[[], None]) -> Evidence:
     """Send pings, then the production-shaped request, as long as one more can show anything."""
     before = parts.keeper.state(patient.prefix.name)
     skews: list[timedelta] = []
@@ -141,7 +142,7 @@ def _examine(parts: daemon.Parts, patient: _Patient, pings: int, step: Callable[
     return Evidence(patient.prefix, before, credentials, min(skews, key=abs, default=None), tuple(sent))
 
 
-def _send_as_production(parts: daemon.Parts, patient: _Patient) -> Any:
+def _send_as_production(parts: Parts, patient: _Patient) -> Any:
     """One request of production's shape, with an entry like that of a ping: it is ours, and reads the same entry."""
     prefixes = parts.registry.prefixes
     parts.keeper.adopt(patient.production if prefix is patient.prefix else prefix for prefix in prefixes)

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from keepwarm import clock, daemon
+from keepwarm import clock
 from keepwarm.cli.app import EXIT_CODES, Format, FormatOption, app, err, out, print_json, settings, table, told, usd
 from keepwarm.model import GuardState, GuardStatus
+from keepwarm.parts import guard_statuses, opened, shared_switch, switch_of
 from keepwarm.settings import Settings
 
 _ALL = "all"
@@ -26,8 +27,8 @@ def guards(output: FormatOption = Format.TABLE) -> None:
 
     Example: `keepwarm guards --format json`
     """
-    with told(), daemon.opened(settings()) as parts, err.status("adding up"):
-        found = daemon.guard_statuses(parts, clock.utc_now())
+    with told(), opened(settings()) as parts, err.status("adding up"):
+        found = guard_statuses(parts, clock.utc_now())
     if output is Format.JSON:
         print_json({"guards": [_json(status) for status in found]})
         return
@@ -58,11 +59,11 @@ def stop_all(
     """
     with told():
         chosen = settings()
-        now, local = clock.utc_now(), daemon.switch_of(chosen)
+        now, local = clock.utc_now(), switch_of(chosen)
         if not undo:
             local.stop(why, now)  # whatever the ledger then says, nothing is sent from here
             out.print(f"stopped: no ping is sent while {local.file} is there", markup=False)
-        with daemon.shared_switch(chosen) as switch:
+        with shared_switch(chosen) as switch:
             if undo:
                 out.print(_undone(switch.undo(now), chosen), markup=False)
             else:

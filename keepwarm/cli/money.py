@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from keepwarm import accounting, blind, clock, daemon, simulate
+from keepwarm import accounting, blind, clock, simulate
 from keepwarm.cli.app import (
     EXIT_CODES,
     EXIT_FAILED,
@@ -36,6 +36,7 @@ from keepwarm.cli.app import (
 )
 from keepwarm.counterfactual import Traffic
 from keepwarm.model import Entry, Verdict
+from keepwarm.parts import Parts, make_report, opened
 
 _AGO = re.compile(r"^(\d+)\s*([mhdw])$")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -68,7 +69,7 @@ def plan(
     with told():
         start = _moment(since, "--from") if since else clock.utc_now()
         end = start + timedelta(hours=hours)
-        with daemon.opened(settings()) as parts:
+        with opened(settings()) as parts:
             plans = _plans(parts, start, end)
             rates = _rates(parts, start)
     if output is Format.JSON:
@@ -88,7 +89,7 @@ def ping(
 
     Example: `keepwarm ping support-bot`
     """
-    with told(), daemon.opened(settings()) as parts:
+    with told(), opened(settings()) as parts:
         prefix = parts.registry.find(name)
         with err.status(f"waiting for {escape(prefix.model_id)}"):
             entry = parts.keeper.ping(name)
@@ -117,8 +118,8 @@ def report(
     with told():
         until = clock.utc_now()
         start = moment_since(since, until)
-        with daemon.opened(settings()) as parts, err.status("adding up"):
-            found = daemon.make_report(parts, start, until)
+        with opened(settings()) as parts, err.status("adding up"):
+            found = make_report(parts, start, until)
     if output is ReportFormat.JSON:
         print_json(accounting.to_json(found))
     elif output is ReportFormat.CSV:
@@ -130,7 +131,7 @@ def report(
 # -- plan ---------------------------------------------------------------------------------------------------------
 
 
-def _plans(parts: daemon.Parts, start: datetime, end: datetime) -> list[simulate.Plan]:
+def _plans(parts: Parts, start: datetime, end: datetime) -> list[simulate.Plan]:
     prefixes, keeper = parts.registry.prefixes, parts.keeper
     with progress("planning", len(prefixes)) as step:
         found = []
@@ -140,7 +141,7 @@ def _plans(parts: daemon.Parts, start: datetime, end: datetime) -> list[simulate
     return found
 
 
-def _rates(parts: daemon.Parts, start: datetime) -> dict[str, tuple[blind.BreakEven | None, bool]]:
+def _rates(parts: Parts, start: datetime) -> dict[str, tuple[blind.BreakEven | None, bool]]:
     """From which traffic on each prefix pays, and whether nobody tells of its traffic."""
     states = {prefix: parts.keeper.state(prefix.name) for prefix in parts.registry.prefixes}
     followed = parts.settings.follows_logs

@@ -16,6 +16,7 @@ from keepwarm import blind, clock, daemon, telemetry
 from keepwarm.cli.app import EXIT_CODES, EXIT_OK, Format, FormatOption, app, out, print_json, settings, told
 from keepwarm.errors import ConfigError, Problem
 from keepwarm.model import Prefix, PrefixState
+from keepwarm.parts import read_registry
 from keepwarm.registry import Registry
 from keepwarm.settings import Settings
 
@@ -58,7 +59,7 @@ def check(
             chosen = chosen.model_copy(update={"registry": registry})
         try:
             now = clock.utc_now()
-            found, _ = daemon.read_registry(chosen, now)
+            found, _ = read_registry(chosen, now)
         except ConfigError as error:
             if output is Format.JSON:
                 print_json({"ok": False, "problems": [_problem(problem) for problem in error.problems], "warnings": []})

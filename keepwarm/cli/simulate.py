@@ -14,10 +14,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from keepwarm import daemon, simulate
+from keepwarm import simulate
 from keepwarm.busyhours import parse_window
 from keepwarm.cli.app import EXIT_CODES, Format, FormatOption, app, out, print_json, progress, settings, table, told
 from keepwarm.model import ALWAYS, AdaptivePolicy, BusyHours, ModelFacts, Ttl
+from keepwarm.parts import opened
 from keepwarm.registry import load_catalog
 from keepwarm.simulate import Candidate, Figures, Result, Setting, Trace, plotting
 from keepwarm.simulate.actions import Actions
@@ -129,7 +130,7 @@ def _traces(names: Sequence[str]) -> Iterator[Trace]:
         if name != LEDGER:
             yield simulate.read_trace(Path(name))
             continue
-        with daemon.opened(settings()) as parts:
+        with opened(settings()) as parts:
             sizes = {prefix.fingerprint: prefix.estimated_tokens for prefix in parts.registry.prefixes}
             yield simulate.trace_of(LEDGER, parts.ledger.touches(None, None), sizes)
 

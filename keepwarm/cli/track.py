@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from keepwarm import clock, daemon, tracker
+from keepwarm import clock, tracker
 from keepwarm.cli.app import (
     EXIT_CODES,
     EXIT_FAILED,
@@ -35,6 +35,7 @@ from keepwarm.cli.app import (
 )
 from keepwarm.errors import ConfigError, CredentialsRejected, LedgerError, Problem
 from keepwarm.model import Answer, Api, Entry, Prefix, Ttl, Verdict
+from keepwarm.parts import Parts, opened, read_registry
 from keepwarm.pricing import Catalog
 from keepwarm.registry import SYNTHETIC_NAME, Registry, load_catalog, synthetic_prefix
 from keepwarm.settings import Settings, fingerprint_key
@@ -98,10 +99,10 @@ def track(  # noqa: PLR0913, PLR0917 - one parameter for each option
     measured = _Measured()
     with told():
         _check_choice(name, model_id, [option for option, value in made_up.items() if value is not None])
-        read: _Read = daemon.read_registry
+        read: _Read = read_registry
         if model_id is not None:
             read = _made_up(model_id, tokens or 5000, api or Api.CONVERSE, region or _region(), ttl, seed)
-        with daemon.opened(settings(), read=read, hear=measured.answers.append) as parts:
+        with opened(settings(), read=read, hear=measured.answers.append) as parts:
             prefix = parts.registry.find(name or SYNTHETIC_NAME)
             _announce(parts, prefix, requests, agreed=yes)
             _measure(parts, prefix, requests, timedelta(seconds=pause), measured)
@@ -154,7 +155,7 @@ def _made_up(model_id: str, tokens: int, api: Api, region: str, ttl: Ttl | None,
     return read
 
 
-def _announce(parts: daemon.Parts, prefix: Prefix, requests: int, *, agreed: bool) -> None:
+def _announce(parts: Parts, prefix: Prefix, requests: int, *, agreed: bool) -> None:
     """Say what it may cost, and ask where that is much."""
     state = parts.keeper.state(prefix.name)
     at_most = tracker.at_most_usd(prefix, state, requests)
@@ -181,7 +182,7 @@ def _announce(parts: daemon.Parts, prefix: Prefix, requests: int, *, agreed: boo
 # -- sending ------------------------------------------------------------------------------------------------------
 
 
-def _measure(parts: daemon.Parts, prefix: Prefix, requests: int, pause: timedelta, measured: _Measured) -> None:
+def _measure(parts: Parts, prefix: Prefix, requests: int, pause: timedelta, measured: _Measured) -> None:
     """Send until all are sent, or something says that going on is of no use."""
     parts.gateway.prepare(prefix)
     with progress("requests", requests) as step:

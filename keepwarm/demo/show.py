@@ -20,12 +20,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
-from keepwarm import accounting, clock, daemon
+from keepwarm import accounting, clock
 from keepwarm.demo import scene
 from keepwarm.demo.application import Application
 from keepwarm.demo.tally import Snapshot, Tally
 from keepwarm.emulator import Emulator, Faults
 from keepwarm.errors import LedgerError
+from keepwarm.parts import make_report, opened
 from keepwarm.registry import load_catalog
 from keepwarm.settings import Settings
 
@@ -83,8 +84,8 @@ class Show:
                 for application in twins:
                     application.stop()
             snapshot = Snapshot(self._seconds, self._seconds, tally.lines())
-            with daemon.opened(settings) as parts:
-                report = daemon.make_report(parts, began, clock.utc_now())
+            with opened(settings) as parts:
+                report = make_report(parts, began, clock.utc_now())
             return Result(snapshot, report, process.returncode)
 
     def _paint_until_end(self, tally: Tally, paint: Callable[[Snapshot], None], process: subprocess.Popen[str]) -> None:

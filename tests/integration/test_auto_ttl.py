@@ -17,11 +17,12 @@ import pytest
 
 from keepwarm import dialects, fingerprint, reporter
 from keepwarm.clock import utc_now
-from keepwarm.daemon import Parts, build, opened
+from keepwarm.daemon import build
 from keepwarm.dialects import Dialect
 from keepwarm.emulator import Emulator, Request
 from keepwarm.listener import Listener
 from keepwarm.model import Course, Entry, Reason, Ttl, Verdict
+from keepwarm.parts import Parts, opened
 from keepwarm.settings import Settings, fingerprint_key
 from keepwarm.web import Address, Server, make_app
 from tests.builders import CLAUDE, MONDAY, shipped_catalog

@@ -21,10 +21,10 @@ import pytest
 
 from keepwarm import __version__, telemetry
 from keepwarm.bedrock import Gateway
-from keepwarm.daemon import opened
 from keepwarm.emulator import Emulator, Faults
 from keepwarm.errors import AccessDenied, CredentialsRejected, KeepwarmError, RequestRefused, Throttled, Unavailable
 from keepwarm.model import Answer, Prefix, Route, Usage, Verdict
+from keepwarm.parts import opened
 from keepwarm.registry import load_catalog, load_registry
 from keepwarm.settings import load_settings
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from keepwarm.clock import utc_now
-from keepwarm.daemon import Daemon, build, opened
+from keepwarm.daemon import Daemon, build
 from keepwarm.emulator import Emulator, Faults
 from keepwarm.errors import ConfigError, LedgerError
 from keepwarm.model import Event, Verdict
+from keepwarm.parts import opened
 from keepwarm.settings import Settings
 from tests.builders import shipped_catalog
 from tests.daemons import (

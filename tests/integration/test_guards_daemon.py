@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from keepwarm.clock import utc_now
-from keepwarm.daemon import Daemon, build, opened
+from keepwarm.daemon import Daemon, build
 from keepwarm.emulator import Emulator
 from keepwarm.model import Event, Usage
+from keepwarm.parts import opened
 from keepwarm.settings import Settings
 from tests.builders import make_entry, make_intent, make_touch, shipped_catalog
 from tests.daemons import PATIENCE_SECONDS, TIME_SCALE, soon, write_registry
-
 
 # Touches in the ledger would let the adaptive policy decide; here the guards alone shall hold pings back.
 PINGS = {"policy": "busy_hours"}

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from keepwarm import dialects, fingerprint
-from keepwarm.daemon import Parts, build, opened
+from keepwarm.daemon import build
 from keepwarm.dialects import Dialect
 from keepwarm.emulator import Emulator
 from keepwarm.errors import ConfigError
 from keepwarm.listener import Listener
 from keepwarm.model import Event, Reason
+from keepwarm.parts import Parts, opened
 from keepwarm.settings import Settings, fingerprint_key
 from tests.builders import CLAUDE, shipped_catalog
 from tests.daemons import soon

@@ -22,6 +22,7 @@ from keepwarm import accounting, daemon, reporter
 from keepwarm.clock import utc_now
 from keepwarm.daemon import Daemon
 from keepwarm.emulator import Emulator, Request
+from keepwarm.parts import make_report
 from keepwarm.settings import Settings
 from tests.builders import CLAUDE, shipped_catalog
 from tests.daemons import soon
@@ -89,7 +90,7 @@ class Scene:
 
     def account(self, name: str) -> dict[str, Any]:
         """The report about one prefix, as its JSON."""
-        report = daemon.make_report(self.daemon.parts, self.began - timedelta(minutes=1), utc_now())
+        report = make_report(self.daemon.parts, self.began - timedelta(minutes=1), utc_now())
         told: Any = accounting.to_json(report)["prefixes"]
         return next(account for account in told if account["name"] == name)
 

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 from freezegun import freeze_time
 
-from keepwarm import daemon
 from keepwarm.cli.app import settings
 from keepwarm.model import Usage
+from keepwarm.parts import opened
 from tests.builders import make_touch
 from tests.integration.cli.conftest import Shell
 
@@ -29,7 +29,7 @@ def shell(shell: Shell) -> Iterable[Shell]:
 
 def tell(name: str, moments: Iterable[datetime], usage: Usage | None = None) -> None:
     """Write organic requests of a prefix into the ledger."""
-    with daemon.opened(settings()) as parts:
+    with opened(settings()) as parts:
         prefix = parts.registry.find(name)
         parts.ledger.add_touches(
             [make_touch(prefix, number, started_at=at, usage=usage) for number, at in enumerate(moments)]
