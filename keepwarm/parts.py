@@ -1,0 +1,164 @@
+"""Opens what both the daemon and single commands need, and answers what takes several rooms to answer.
+
+It runs nothing: no timers, no threads, no HTTP (see `daemon`).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from keepwarm import accounting, clock, losses, planner, simulate
+from keepwarm.bedrock import Gateway
+from keepwarm.errors import Problem
+from keepwarm.gate import Gate
+from keepwarm.guards import worth
+from keepwarm.keeper import Keeper, Observer
+from keepwarm.ledger import Ledger
+from keepwarm.limits import RateLimit
+from keepwarm.model import Answer, GuardStatus, IdleLimitPolicy, Prefix, PrefixState, Ttl
+from keepwarm.pricing import Catalog
+from keepwarm.registry import Registry, load_catalog, load_registry
+from keepwarm.settings import PREFIX, Settings, fingerprint_key
+from keepwarm.switch import SharedSwitch, Switch
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What both the daemon and single commands need, opened and ready.
+
+    Attributes:
+        run_id: names this process in the ledger.
+    """
+
+    settings: Settings
+    catalog: Catalog
+    registry: Registry
+    ledger: Ledger
+    gateway: Gateway
+    keeper: Keeper
+    run_id: str
+    gate: Gate
+    switch: SharedSwitch
+
+
+def switch_of(settings: Settings) -> Switch:
+    """What stops all pings of this machine."""
+    return Switch(settings.stop_path, by_setting=settings.stopped)
+
+
+def read_registry(settings: Settings, now: datetime) -> tuple[Registry, Catalog]:
+    """The registry that the settings name.
+
+    Raises:
+        ConfigError: it, the model catalog or the fingerprint key cannot be used.
+    """
+    catalog = load_catalog(settings.models)
+    registry = load_registry(settings.registry, catalog, fingerprint_key(settings), now)
+    return replace(registry, warnings=(*registry.warnings, *_doubts_in_all(settings, registry, now))), catalog
+
+
+def _doubts_in_all(settings: Settings, registry: Registry, now: datetime) -> list[Problem]:
+    """Caps of all prefixes together that make some of them useless."""
+    costs = [
+        worth.daily_costs(prefix, planner.mean_ping_period(prefix, PrefixState()), now)
+        for prefix in registry.prefixes
+        if not prefix.provisioned and not isinstance(prefix.policy, IdleLimitPolicy)
+    ]
+    doubts = worth.doubts_in_all(settings.limits, costs)
+    return [Problem("environment", 0, f"{PREFIX}{period.upper()}_CAP_USD", said) for period, said in doubts]
+
+
+@contextmanager
+def shared_switch(settings: Settings) -> Iterator[SharedSwitch]:
+    """What stops all pings of every daemon on the ledger; the registry is not read.
+
+    Raises:
+        LedgerError: the ledger cannot be used.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        yield SharedSwitch(switch_of(settings), ledger)
+
+
+@contextmanager
+def opened(
+    settings: Settings,
+    *,
+    now: Callable[[], datetime] = clock.utc_now,
+    observers: Sequence[Observer] = (),
+    read: Callable[[Settings, datetime], tuple[Registry, Catalog]] = read_registry,
+    hear: Callable[[Answer], None] | None = None,
+) -> Iterator[Parts]:
+    """Open everything that a ping needs, and close it at the end.
+
+    Args:
+        read: where the prefixes come from.
+        hear: called with every answer before it is judged.
+
+    Raises:
+        ConfigError: settings or registry cannot be used.
+        LedgerError: the ledger cannot be used.
+    """
+    registry, catalog = read(settings, now())
+    with Ledger.open(settings.ledger) as ledger:
+        run_id = uuid.uuid4().hex
+        gateway = Gateway(settings.max_concurrent_pings, read_timeout_seconds=settings.read_timeout_seconds)
+        switch = SharedSwitch(switch_of(settings), ledger)
+        switch.look()
+        gate = Gate(settings.limits, switch.reason, observers)
+        keeper = Keeper(
+            pinger=_Overheard(gateway, hear) if hear else gateway,
+            book=ledger,
+            run_id=run_id,
+            now=now,
+            rate=RateLimit(settings.requests_per_minute),
+            gate=gate,
+            observers=observers,
+        )
+        keeper.adopt(registry.prefixes)
+        yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id, gate, switch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Overheard:
+    """A gateway whose answers somebody else hears too."""
+
+    gateway: Gateway
+    hear: Callable[[Answer], None]
+
+    def ping(self, prefix: Prefix) -> Answer:
+        answer = self.gateway.ping(prefix)
+        self.hear(answer)
+        return answer
+
+
+def make_report(parts: Parts, since: datetime, until: datetime) -> accounting.Report:
+    """What the ledger says of [since, until), with what the registry knows of its prefixes."""
+    prefixes = parts.registry.prefixes
+    # What is billed as 1h lives longer than a 5m prefix says.
+    lives = [prefix.lifetime * (Ttl.ONE_HOUR.duration / prefix.ttl.duration) for prefix in prefixes]
+    longest = max(lives, default=timedelta(hours=1))
+    entries = parts.ledger.entries(since - longest, until)
+    touches = parts.ledger.touches(since - longest, until)
+    backgrounds = {
+        prefix.name: simulate.background_of(prefix, parts.keeper.state(prefix.name), since, until)
+        for prefix in prefixes
+    }
+    return accounting.make_report(entries, since, until, backgrounds, touches)
+
+
+def guard_statuses(parts: Parts, now: datetime) -> list[GuardStatus]:
+    """Every guard on money as the ledger tells it: those of all prefixes together, then those of each.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
+    found = parts.gate.statuses_in_all(now)
+    prefixes = parts.registry.prefixes
+    tripwires = losses.look(parts.ledger, prefixes, parts.keeper.state, now)
+    for prefix, tripwire in zip(prefixes, tripwires, strict=True):
+        found += [*parts.gate.statuses(prefix, parts.keeper.state(prefix.name), now), tripwire]
+    return found
