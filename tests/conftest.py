@@ -1,12 +1,24 @@
-"""What integration and process tests share: a real PostgreSQL, started when the first of them asks for it."""
+"""What integration and process tests share: a real PostgreSQL, and programs that only some machines have."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tests.postgresql import NoServer, Postgres
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what wants a program that is not here; where all were installed on purpose, its absence is a failure."""
+    missing = [
+        program for marker in item.iter_markers("system") for program in marker.args if shutil.which(program) is None
+    ]
+    if missing:
+        told = f"needs {', '.join(missing)}, which .ci/run installs"
+        (pytest.fail if os.environ.get("KEEPWARM_TEST_SYSTEM") else pytest.skip)(told)
 
 
 @pytest.fixture(scope="session")

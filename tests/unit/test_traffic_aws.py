@@ -65,8 +65,8 @@ def test_only_a_whole_uri_names_an_object():
     ("found", "told"),
     [
         (b'{"a": 1}', b'{"a": 1}'),
-        (gzip.compress(b'{"a": 1}'), b'{"a": 1}'),
-        (gzip.compress(b'{"a": 1}')[:-4], Skip.TRUNCATED),
+        (gzip.compress(b'{"a": 1}', mtime=0), b'{"a": 1}'),
+        (gzip.compress(b'{"a": 1}', mtime=0)[:-4], Skip.TRUNCATED),
         (b"\x1f\x8bnonsense", Skip.TRUNCATED),
         (refusal("NoSuchKey", 404), Skip.BODY_MISSING),
         (refusal("AccessDenied", 403), Skip.BODY_DENIED),
