@@ -24,7 +24,7 @@ run: setup  ## the daemon, on config/registry.yaml
 	@$(BIN)/keepwarm run
 
 test: setup  ## every test that needs no AWS account, with the coverage gates
-	@$(BIN)/python -m pytest --cov
+	@$(BIN)/python -m pytest --cov -n 4 --dist worksteal
 	@$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100 --skip-covered
 
 bench: setup  ## what each policy captures (TRACES=DIRECTORY adds traces), and what the reporter adds to a call
