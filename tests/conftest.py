@@ -18,7 +18,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     ]
     if missing:
         told = f"needs {', '.join(missing)}, which .ci/run installs"
-        (pytest.fail if os.environ.get("KEEPWARM_TEST_SYSTEM") else pytest.skip)(told)
+        (pytest.fail if os.environ.get("TEST_SYSTEM") else pytest.skip)(told)
 
 
 @pytest.fixture(scope="session")
