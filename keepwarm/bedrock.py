@@ -118,6 +118,21 @@ class Gateway:
         with contextlib.suppress(CredentialsRejected):
             self._connect(prefix.route)
 
+    def destinations(self, prefix: Prefix) -> list[str]:
+        """ARNs of the models behind the inference profile of a prefix, one in each destination region.
+
+        Needs bedrock:GetInferenceProfile; free of charge.
+
+        Raises:
+            KeepwarmError: as `ping`, in the words of the control plane.
+        """
+        try:
+            client = _session(prefix.route).client("bedrock", region_name=prefix.route.region, config=self._config)
+            answer = client.get_inference_profile(inferenceProfileIdentifier=prefix.model_id)
+            return [str(model["modelArn"]) for model in answer["models"]]
+        except (boto.BotoCoreError, boto.ClientError) as error:
+            raise _translate(error, prefix) from None
+
     def examine(self, route: Route, hear: Callable[[datetime], None]) -> str:
         """See that there are credentials, and hear the server's own time from every answer of this route, refusals too.
 

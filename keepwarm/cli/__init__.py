@@ -5,7 +5,20 @@ It holds no logic: every command asks a room below and shows the answer, as a ta
 
 from __future__ import annotations
 
-from keepwarm.cli import advise, demo, discover, doctor, emulate, guards, importing, money, service, simulate, track
+from keepwarm.cli import (
+    advise,
+    demo,
+    discover,
+    doctor,
+    emulate,
+    guards,
+    iam,
+    importing,
+    money,
+    service,
+    simulate,
+    track,
+)
 from keepwarm.cli.app import app
 
 __all__ = [
@@ -16,6 +29,7 @@ __all__ = [
     "doctor",
     "emulate",
     "guards",
+    "iam",
     "importing",
     "main",
     "money",
