@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: setup fmt lint test bench demo run image lock clean
+.PHONY: setup ship-tools fmt lint test bench demo run image lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -15,6 +15,13 @@ setup: .venv/.ready
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+ship-tools: .venv-ship/.ready  ## what checks deploy/: cfn-lint, checkov, parliament, moto's server, Kubernetes schemas
+
+.venv-ship/.ready: requirements/ship.txt
+	@$(PYTHON) -m venv .venv-ship
+	@.venv-ship/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/ship.txt
 	@touch $@
 
 demo: setup  ## the main job: a daemon keeps four prefixes warm on a Bedrock that runs inside it
@@ -47,9 +54,11 @@ lock: setup  ## write requirements/*.txt anew from pyproject.toml
 	  extra="--extra postgresql $$([ $$target = dev ] && echo "--extra otel --extra test --extra check --extra plot -c requirements/run.txt")"; \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links $$extra -o requirements/$$target.txt pyproject.toml; done
+	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+	  --no-emit-trusted-host --no-emit-find-links -o requirements/ship.txt requirements/ship.in
 
 clean:
-	@rm -rf .venv build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-ship build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 image: requirements/run.txt  ## the container image, with whichever builder there is
 	@builder=$$(command -v docker || command -v buildah) || { echo "make image needs docker or buildah"; exit 1; }; \
