@@ -27,7 +27,7 @@ from keepwarm.parts import Parts, opened, read_registry
 from keepwarm.registry import Registry
 from keepwarm.scheduler import Scheduler
 from keepwarm.settings import Settings, fingerprint_key
-from keepwarm.web import Address
+from keepwarm.web import Address, Stream
 
 _TICK = timedelta(seconds=1)
 # Where several daemons share a ledger, what others wrote is learnt at least this often.
@@ -54,8 +54,10 @@ class Daemon:
         now: Callable[[], datetime],
         observers: Sequence[Observer],
         leadership: Leadership | None = None,
+        stream: Stream | None = None,
     ) -> None:
         self.parts = parts
+        self._stream = stream or Stream()
         self._leadership = leadership
         self._role_lock = threading.Lock()
         self._leader_told = ""
@@ -71,7 +73,7 @@ class Daemon:
             prefixes=self._prefixes,
             key=fingerprint_key(parts.settings),
             now=now,
-            wake=self._wake,
+            wake=self._heed,
             observers=observers,
         )
         self.address: Address | None = None
@@ -96,6 +98,7 @@ class Daemon:
             now=self._now,
             tell=self._observe,
             stop_all=self._stop_all,
+            stream=self._stream,
         ) as self.address:
             self._tell_start()
             self._watch_losses()  # before anything can be sent
@@ -187,6 +190,11 @@ class Daemon:
     def _wake(self, names: Collection[str]) -> None:
         for name in names if self.leading else ():
             self._scheduler.arm(name)
+
+    def _heed(self, names: Collection[str]) -> None:
+        """Decide again on prefixes that somebody touched, and show it."""
+        self._wake(names)
+        self._stream.change(names)
 
     def _rearm_all(self) -> None:
         self._wake(self.parts.keeper.names)
@@ -329,13 +337,15 @@ def build(
         ConfigError: settings or registry cannot be used.
         LedgerError: the ledger cannot be used, another daemon holds it, or leads it with another fingerprint key.
     """
+    stream = Stream()
+    observers = (*observers, stream.observe)
     with ExitStack() as stack:
         holder = Holder(os.getpid(), socket.gethostname(), now().isoformat(timespec="seconds"))
         stack.enter_context(hold(settings.ledger, holder))
         parts = stack.enter_context(opened(settings, now=now, observers=observers))
         lease = parts.ledger.lead(holder, hashlib.sha256(b"keepwarm ledger" + fingerprint_key(settings)).hexdigest())
         if lease is None:
-            yield Daemon(parts, now, observers)
+            yield Daemon(parts, now, observers, stream=stream)
             return
 
         def tell(event: Event) -> None:
@@ -344,4 +354,4 @@ def build(
 
         leadership = Leadership(lease, now=now, tell=tell)
         stack.callback(leadership.end)
-        yield Daemon(parts, now, observers, leadership)
+        yield Daemon(parts, now, observers, leadership, stream)

@@ -17,7 +17,7 @@ from keepwarm.listener import Listener
 from keepwarm.model import Event, Prefix
 from keepwarm.settings import PREFIX, Settings
 from keepwarm.traffic import Follower, Places, followers
-from keepwarm.web import Address, Server, make_app, parse_address
+from keepwarm.web import Address, Server, Stream, make_app, parse_address
 
 _LISTEN = f"{PREFIX}LISTEN"
 _STOP_SECONDS = 5.0
@@ -35,6 +35,7 @@ def listening(
     now: Callable[[], datetime],
     tell: Tell,
     stop_all: Callable[[], None] | None = None,
+    stream: Stream | None = None,
 ) -> Iterator[Address | None]:
     """Hear of organic requests until the block ends.
 
@@ -42,6 +43,7 @@ def listening(
         prefixes: those of the registry as it is now.
         tell: called with what happens to the sources.
         stop_all: stops all pings; None where nobody may over HTTP.
+        stream: tells open pages what changed; None where no page is served.
 
     Yields:
         Where the HTTP interface listens; None when it does not.
@@ -52,7 +54,7 @@ def listening(
     places = Places(settings.traffic_log_group, settings.traffic_s3, settings.traffic_region, settings.traffic_poll)
     found = followers(places, ledger, prefixes, now=now, tell=tell)
     with ExitStack() as stack:
-        address = _serve(stack, settings, listener, now, tell, stop_all)
+        address = _serve(stack, settings, listener, now, tell, stop_all, stream)
         stack.enter_context(_following(found, listener, now, tell))
         yield address
 
@@ -64,6 +66,7 @@ def _serve(
     now: Callable[[], datetime],
     tell: Tell,
     stop_all: Callable[[], None] | None,
+    stream: Stream | None,
 ) -> Address | None:
     if settings.listen == "off":
         return None
@@ -76,7 +79,7 @@ def _serve(
         )
     hosts = frozenset({"127.0.0.1", "localhost", "::1"}) if address.loopback else frozenset[str]()
     try:
-        server = Server(make_app(listener.hear_batch, token, hosts, stop_all, listener), address)
+        server = Server(make_app(listener.hear_batch, token, hosts, stop_all, listener, stream), address)
     except OSError as error:
         trouble = f"cannot listen on {address}: {error.strerror}"
         if "listen" in settings.model_fields_set:
@@ -86,6 +89,8 @@ def _serve(
         tell(Event("web_not_listening", now(), "warning", fields))
         return None
     stack.enter_context(server)
+    if stream:
+        stack.callback(stream.close)  # before the server stops: it waits for answers that have no end
     return server.address
 
 

@@ -5,5 +5,6 @@ It knows neither keeper nor ledger: what it receives it hands to a callable. Fas
 
 from keepwarm.web.app import make_app
 from keepwarm.web.server import Address, Server, parse_address
+from keepwarm.web.stream import Stream
 
-__all__ = ["Address", "Server", "make_app", "parse_address"]
+__all__ = ["Address", "Server", "Stream", "make_app", "parse_address"]

@@ -18,9 +18,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keepwarm import __version__
 from keepwarm.errors import KeepwarmError
+from keepwarm.web.page import add_page, is_open
 from keepwarm.web.prefixes import Desk, add_prefixes
 from keepwarm.web.replies import problem, read_body
 from keepwarm.web.schema import STOPPED, TOUCHES_BODY, TOUCHES_RECEIPT
+from keepwarm.web.stream import Stream
 
 MAX_BODY_BYTES = 5_000_000
 MAX_TOUCHES = 1_000
@@ -38,6 +40,7 @@ def make_app(
     hosts: frozenset[str],
     stop_all: StopAll | None = None,
     desk: Desk | None = None,
+    stream: Stream | None = None,
 ) -> ASGIApp:
     """Build the application.
 
@@ -48,6 +51,7 @@ def make_app(
             its own (DNS rebinding); empty for any.
         stop_all: stops all pings; None where nobody may over HTTP.
         desk: answers for single prefixes; None where nobody does.
+        stream: tells open pages what changed; None where no page is served.
     """
     app = FastAPI(
         title="keepwarm",
@@ -77,6 +81,8 @@ def make_app(
         _add_stop_all(app, stop_all)
     if desk:
         add_prefixes(app, desk)
+    if stream:
+        add_page(app, stream)
     return _Gate(app, token, hosts)
 
 
@@ -120,7 +126,11 @@ class _Gate:
         host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]").lower()
         if self._hosts and host not in self._hosts:
             await problem(421, "this host name is not served here")(scope, receive, send)
-        elif self._expected and not hmac.compare_digest(headers.get(b"authorization", b""), self._expected):
+        elif (
+            self._expected
+            and not is_open(scope["path"])
+            and not hmac.compare_digest(headers.get(b"authorization", b""), self._expected)
+        ):
             refusal = problem(401, "a token is needed: Authorization: Bearer ...")
             refusal.headers["WWW-Authenticate"] = "Bearer"
             await refusal(scope, receive, send)
