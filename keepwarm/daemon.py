@@ -23,6 +23,7 @@ from keepwarm.leadership import Leadership
 from keepwarm.ledger import Holder, hold
 from keepwarm.listener import Listener
 from keepwarm.model import Event, Prefix
+from keepwarm.notify import Notifier
 from keepwarm.parts import Parts, opened, read_registry
 from keepwarm.registry import Registry
 from keepwarm.scheduler import Scheduler
@@ -34,6 +35,8 @@ _TICK = timedelta(seconds=1)
 _SHARED_RECONCILE = timedelta(seconds=5)
 # Wall clock and steady clock drift apart by less than this in one tick, unless somebody set the clock or it slept.
 _STEP = timedelta(seconds=2)
+# What a stop takes beside the drain: open connections, the ledger.
+_STOP_SLACK = timedelta(seconds=10)
 
 _STOP, _RELOAD = "stop", "reload"
 
@@ -55,13 +58,16 @@ class Daemon:
         observers: Sequence[Observer],
         leadership: Leadership | None = None,
         stream: Stream | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self.parts = parts
+        self._notifier = notifier or Notifier()
         self._stream = stream or Stream()
         self._leadership = leadership
         self._role_lock = threading.Lock()
         self._leader_told = ""
         self.leading = False
+        self._refused = False
         self._now = now
         self._observers = observers
         self._scheduler = Scheduler(parts.keeper.tend, parts.settings.max_concurrent_pings)
@@ -108,8 +114,10 @@ class Daemon:
                 self._reconcile()
                 self._scheduler.every(reconcile, self._reconcile)
                 self._scheduler.every(losses.LOOK_EVERY, self._watch_losses)
+                self._notifier.ready(self._standing)
                 return self._listen()
             finally:
+                self._notifier.stopping("waits for pings in flight", parts.settings.drain + _STOP_SLACK)
                 self._drain()
 
     def stop(self, *_: object) -> None:
@@ -139,7 +147,9 @@ class Daemon:
             if order == _STOP:
                 return 0
             if order == _RELOAD:
+                self._notifier.reloading()
                 self._reload()
+                self._notifier.ready(self._standing)
             self._take_role()
             if self.parts.gate.look_at_stop(self._now()):
                 self._rearm_all()
@@ -151,6 +161,7 @@ class Daemon:
                 self._tell("clock_stepped", "warning", by_seconds=(self._now() - wall - passed).total_seconds())
                 self._rearm_all()
             wall, steady = self._now(), clock.steady_seconds()
+            self._notifier.alive(self._standing)
 
     def _next_order(self) -> str:
         try:
@@ -240,6 +251,7 @@ class Daemon:
 
     def _reload(self) -> None:
         keeper, before = self.parts.keeper, set(self.parts.keeper.names)
+        self._refused = True  # until it is not
         try:
             registry, _ = read_registry(self.parts.settings, self._now())
             keeper.adopt(registry.prefixes)
@@ -251,6 +263,7 @@ class Daemon:
         except LedgerError as error:
             self._tell("registry_refused", "error", problems=[str(error)], hint=error.hint)
             return
+        self._refused = False
         for name in before - set(keeper.names):
             self._scheduler.disarm(name)
         self._watch_losses()
@@ -264,6 +277,15 @@ class Daemon:
         if self._leadership:
             self._leadership.end()  # only now: whoever leads next would take a ping in flight for one that died
         self._tell("daemon_stopped", "info" if self.drained else "warning", drained=self.drained)
+
+    @property
+    def _standing(self) -> str:
+        """How things stand, for the service manager."""
+        count = len(self.parts.keeper.names)
+        prefixes = f"{count} prefix{'' if count == 1 else 'es'}"
+        if not self.leading:
+            return f"stands by for {prefixes}" + (f"; {self._leader_told} leads" if self._leader_told else "")
+        return f"keeps {prefixes} warm" + ("; the last reload was refused" if self._refused else "")
 
     # -- telling --------------------------------------------------------------------------------------------------
 
@@ -330,6 +352,7 @@ def build(
     *,
     now: Callable[[], datetime] = clock.utc_now,
     observers: Sequence[Observer] = (telemetry.log,),
+    notifier: Notifier | None = None,
 ) -> Iterator[Daemon]:
     """Wire a daemon that holds its ledger alone, or on PostgreSQL shares it with others of which one leads.
 
@@ -345,7 +368,7 @@ def build(
         parts = stack.enter_context(opened(settings, now=now, observers=observers))
         lease = parts.ledger.lead(holder, hashlib.sha256(b"keepwarm ledger" + fingerprint_key(settings)).hexdigest())
         if lease is None:
-            yield Daemon(parts, now, observers, stream=stream)
+            yield Daemon(parts, now, observers, stream=stream, notifier=notifier)
             return
 
         def tell(event: Event) -> None:
@@ -354,4 +377,4 @@ def build(
 
         leadership = Leadership(lease, now=now, tell=tell)
         stack.callback(leadership.end)
-        yield Daemon(parts, now, observers, leadership, stream)
+        yield Daemon(parts, now, observers, leadership, stream, notifier)

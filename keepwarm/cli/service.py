@@ -16,6 +16,7 @@ from keepwarm import blind, clock, daemon, telemetry
 from keepwarm.cli.app import EXIT_CODES, EXIT_OK, Format, FormatOption, app, out, print_json, settings, told
 from keepwarm.errors import ConfigError, Problem
 from keepwarm.model import Prefix, PrefixState
+from keepwarm.notify import Notifier
 from keepwarm.parts import read_registry
 from keepwarm.registry import Registry
 from keepwarm.settings import Settings
@@ -32,7 +33,7 @@ def run() -> None:
     with told():
         chosen = settings()
         telemetry.configure(chosen.log_level, chosen.log_format)
-        with daemon.build(chosen) as service:
+        with daemon.build(chosen, notifier=Notifier.of(os.environ)) as service:
             service.obey_signals()
             code = service.run()
     if not service.drained:
