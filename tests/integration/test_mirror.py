@@ -21,7 +21,8 @@ def s3(cloud: str):
 
 
 @pytest.fixture
-def ssm(cloud: str):
+def ssm(cloud: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     return boto3.client("ssm")
 
 
@@ -109,6 +110,11 @@ def test_what_is_not_there_is_told_with_what_to_grant(s3, tmp_path: Path):
     assert "s3:ListBucket" in told.value.hint
     with pytest.raises(KeepwarmError, match=r"the registry in s3://nobodys/registry\.yaml cannot be read"):
         mirror_of("s3://nobodys/registry.yaml", tmp_path).refresh()
+
+
+def test_a_missing_region_is_told_as_such(cloud: str, tmp_path: Path):
+    with pytest.raises(KeepwarmError, match="You must specify a region"):
+        mirror_of("ssm:/keepwarm/registry.yaml", tmp_path).refresh()
 
 
 def test_a_failure_leaves_the_copy_before_as_it_is(s3, tmp_path: Path):
