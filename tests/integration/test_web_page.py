@@ -1,4 +1,4 @@
-"""The shell of the page over a real socket: open to everybody and empty of data, and the stream that keeps it current."""
+"""The shell of the page over a real socket: open to all and empty of data; and the stream that keeps it current."""
 
 import json
 import re

@@ -1,6 +1,6 @@
 // What a person may do: pause, resume, ping now, close. Each wants a reason, which is kept in the history.
 
-import { dropToken, heldToken, keepToken, pathOf, post, Refused, request } from "./api.js";
+import { heldToken, keepToken, pathOf, post, Refused, request } from "./api.js";
 import { ask } from "./dialog.js";
 
 const LENGTHS = [["30m", "30 minutes"], ["2h", "2 hours"], ["8h", "8 hours"], ["1d", "1 day"], ["7d", "7 days"], ["", "until somebody resumes"]];
@@ -31,9 +31,15 @@ const KINDS = {
     fields: [], path: () => "/v1/resume" },
 };
 
+let mayAct = false;  // whether the token that this tab holds would do
+
+export function learnRights(summary) {
+  mayAct = summary.may_act;
+}
+
 const fieldsOf = (kind) => (refusals) => {
   const by = { name: "by", label: "Who (optional)", maxlength: 80, value: localStorage.getItem(BY) ?? "" };
-  return [...kind.fields, WHY, ...(kind.go === "Pause" ? [by] : []), ...(heldToken() && !refusals ? [] : [TOKEN])];
+  return [...kind.fields, WHY, ...(kind.go === "Pause" ? [by] : []), ...(mayAct && !refusals ? [] : [TOKEN])];
 };
 
 // Asks for the reason and does it; resolves to the daemon's answer, or null when the person thinks better of it.
@@ -46,14 +52,10 @@ export function act(kindName, target) {
       const given = Object.fromEntries(Object.entries(values).filter(([, value]) => value !== ""));
       const scope = target.name ? {} : scopeBody(target);
       const held = token || heldToken();
-      try {
-        const answer = await post(kind.path(target), kind.body ? kind.body(given) : { ...given, ...scope }, held);
-        if (held) keepToken(held);
-        return answer;
-      } catch (refusal) {
-        if (refusal instanceof Refused && refusal.status === 401 && !token) dropToken();
-        throw refusal;
-      }
+      const answer = await post(kind.path(target), kind.body ? kind.body(given) : { ...given, ...scope }, held);
+      if (held) keepToken(held);
+      mayAct = true;
+      return answer;
     },
   });
 }

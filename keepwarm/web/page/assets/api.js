@@ -11,7 +11,6 @@ export class Refused extends Error {
 
 export const heldToken = () => sessionStorage.getItem(KEY);
 export const keepToken = (token) => sessionStorage.setItem(KEY, token);
-export const dropToken = () => sessionStorage.removeItem(KEY);
 
 let wanted = null;  // one dialog, however many requests were refused at once
 let askForToken = async () => { throw new Refused(401, "a token is needed"); };
@@ -37,11 +36,14 @@ async function read(answer) {
   return body;
 }
 
+const pause = (seconds) => new Promise((done) => { setTimeout(done, seconds * 1000); });
+
 // The daemon's answer; where it wants a token to read, a person is asked for it first.
 export async function get(path, options = {}) {
   const answer = await request(path, options);
-  if (answer.status !== 401) return read(answer);
-  await readingToken();
+  if (answer.status === 401) await readingToken();
+  else if (answer.status === 429) await pause(Number(answer.headers.get("Retry-After")) || 1);
+  else return read(answer);
   return get(path, options);
 }
 

@@ -45,7 +45,7 @@ function showHead() {
   byId("about").title = prefix.model_id;
   const last = prefix.last_ping;
   const utc = [["warm until", prefix.warm_until], ["next", prefix.next_at]].filter(([, at]) => at).map(([words, at]) => `${words} ${inUtc(Date.parse(at))}`);
-  const hints = [prefix.hint, prefix.pause && `paused: ${[prefix.pause.why, prefix.pause.by].filter(Boolean).join(", ")}`, utc.join("; ")].filter(Boolean);
+  const hints = [prefix.hint, utc.join("; ")].filter(Boolean);
   write(byId("hint"), hints.join(" · "));
   showMoney(byId("money"), prefix.money);
   const facts = [

@@ -66,7 +66,7 @@ export class Row {
     write(this.chip, prefix.state);
     write(this.words, wordsAfter(prefix.state, prefix.words));
     setTitle(this.words, utcTitle(prefix));
-    const hint = prefix.pause ? [prefix.pause.why, prefix.pause.by].filter(Boolean).join(", ") : prefix.hint ?? "";
+    const hint = prefix.hint ?? "";
     write(this.hint, hint);
     this.hint.hidden = !hint;
     write(this.pause, this.isPaused ? "Resume" : "Pause");

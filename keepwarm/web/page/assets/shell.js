@@ -1,6 +1,6 @@
 // What both pages share: light or dark, how fresh the data is, what all prefixes have in common, the money cards.
 
-import { act, askToRead } from "./actions.js";
+import { act, askToRead, learnRights } from "./actions.js";
 import { get, onTokenNeeded } from "./api.js";
 import { byId, fill, make, setClass, write } from "./dom.js";
 import { duration, inUtc, makeTime, money, moneyRange, tone } from "./format.js";
@@ -76,6 +76,7 @@ export function showMoney(node, figures) {
 export async function showSummary(live) {
   const [summary, pauses] = await Promise.all([get("/v1/summary"), get("/v1/pauses").catch(() => ({ items: [] }))]);
   live.setClock(summary.as_of);
+  learnRights(summary);
   fill(byId("banners"), bannersOf(summary, pauses.items, live.now()));
   const paused = pauses.items.some((one) => one.scope === "all" && !one.resumed_at);
   byId("pause-all").hidden = paused || Boolean(summary.stopped);

@@ -63,7 +63,10 @@ export class Strips {
       some.forEach((row) => this.known.add(row.prefix.name));
       const told = await get(`/v1/timelines?${query({ name: some.map((row) => row.prefix.name), hours: this.hours })}`)
         .catch((error) => { some.forEach((row) => this.known.delete(row.prefix.name)); throw error; });
-      for (const row of some) if (told.items[row.prefix.name]) row.show({ since: told.since, until: told.until, ...told.items[row.prefix.name] });
+      for (const row of some) {
+        const found = told.items[row.prefix.name];
+        if (found) row.show({ ...found, since: told.since, until: told.until });
+      }
     }
   }
 }

@@ -108,7 +108,7 @@ export class Timeline {
   async read() {
     const asked = { since: new Date(this.since).toISOString(), until: new Date(this.until).toISOString() };
     const found = await get(pathOf(this.name, `/timeline?${query(asked)}`));
-    this.shown = { ...asked, ...found };
+    this.shown = { ...found, ...asked };
     this.paint();
   }
 
