@@ -5,6 +5,7 @@ It holds no rules of its own: what to ping is the planner's, how is the keeper's
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import queue
@@ -13,16 +14,19 @@ import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import FrameType
 
 from keepwarm import __version__, blind, clock, ears, losses, telemetry
+from keepwarm.answers.recent import Recent
 from keepwarm.errors import ConfigError, LedgerError
+from keepwarm.front import Front
 from keepwarm.keeper import Observer
 from keepwarm.leadership import Leadership
 from keepwarm.ledger import Holder, hold
 from keepwarm.listener import Listener
-from keepwarm.model import Event, Prefix
+from keepwarm.model import Decision, Event, GuardStatus, Prefix, RegistryStatus
 from keepwarm.notify import Notifier
 from keepwarm.parts import Parts, opened, read_registry
 from keepwarm.registry import Registry
@@ -38,6 +42,9 @@ _STEP = timedelta(seconds=2)
 # What a stop takes beside the drain: open connections, the ledger.
 _STOP_SLACK = timedelta(seconds=10)
 
+# A pause that another process wrote is heeded at the latest after this long.
+_LOOK_AT_PAUSES = timedelta(seconds=2)
+
 _STOP, _RELOAD = "stop", "reload"
 
 
@@ -48,6 +55,9 @@ class Daemon:
         listener: takes in organic requests.
         leading: whether it pings; another daemon on the same ledger may be the one that does.
         address: where the HTTP interface listens while the daemon runs; None when it does not.
+        registry_status: of the registry in force.
+        tripwires: as of the last look at them.
+        turned_at: when the loop last turned, by the steady clock.
         drained: False after a stop that left pings in flight behind; their threads then still run.
     """
 
@@ -59,8 +69,12 @@ class Daemon:
         leadership: Leadership | None = None,
         stream: Stream | None = None,
         notifier: Notifier | None = None,
+        recent: Recent | None = None,
     ) -> None:
         self.parts = parts
+        self.registry_status = RegistryStatus(str(parts.settings.registry), 1, now())
+        self.tripwires: tuple[GuardStatus, ...] = ()
+        self.turned_at = clock.steady_seconds()
         self._notifier = notifier or Notifier()
         self._stream = stream or Stream()
         self._leadership = leadership
@@ -70,7 +84,7 @@ class Daemon:
         self._refused = False
         self._now = now
         self._observers = observers
-        self._scheduler = Scheduler(parts.keeper.tend, parts.settings.max_concurrent_pings)
+        self._scheduler = Scheduler(self._tend, parts.settings.max_concurrent_pings)
         self._orders: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._prefixes = parts.registry.prefixes
         self.listener = Listener(
@@ -79,9 +93,10 @@ class Daemon:
             prefixes=self._prefixes,
             key=fingerprint_key(parts.settings),
             now=now,
-            wake=self._heed,
+            wake=self.heed,
             observers=observers,
         )
+        self._front = Front(self, recent or Recent(), self._stream, now)
         self.address: Address | None = None
         self.drained = True
 
@@ -96,16 +111,18 @@ class Daemon:
         if self._leadership:
             self._leadership.begin(lambda: self._orders.put(""))
             reconcile = min(reconcile, _SHARED_RECONCILE)
-        with ears.listening(
-            parts.settings,
-            self.listener,
-            parts.ledger,
-            lambda: self._prefixes,
-            now=self._now,
-            tell=self._observe,
-            stop_all=self._stop_all,
-            stream=self._stream,
-        ) as self.address:
+        with (
+            self._front.kept(),
+            ears.listening(
+                parts.settings,
+                self.listener,
+                parts.ledger,
+                lambda: self._prefixes,
+                now=self._now,
+                tell=self.observe,
+                offers=self._front.offers(self.listener),
+            ) as self.address,
+        ):
             self._tell_start()
             self._watch_losses()  # before anything can be sent
             self._scheduler.start()
@@ -114,6 +131,7 @@ class Daemon:
                 self._reconcile()
                 self._scheduler.every(reconcile, self._reconcile)
                 self._scheduler.every(losses.LOOK_EVERY, self._watch_losses)
+                self._scheduler.every(_LOOK_AT_PAUSES, self._look_at_pauses)
                 self._notifier.ready(self._standing)
                 return self._listen()
             finally:
@@ -161,6 +179,7 @@ class Daemon:
                 self._tell("clock_stepped", "warning", by_seconds=(self._now() - wall - passed).total_seconds())
                 self._rearm_all()
             wall, steady = self._now(), clock.steady_seconds()
+            self.turned_at = steady
             self._notifier.alive(self._standing)
 
     def _next_order(self) -> str:
@@ -182,7 +201,14 @@ class Daemon:
             self.parts.keeper.keep()
         self._wake((set(self.parts.keeper.names) - self._scheduler.armed) | set(changed))
 
-    def _stop_all(self) -> None:
+    def _look_at_pauses(self) -> None:
+        """Heed what other processes paused and resumed."""
+        with contextlib.suppress(LedgerError):  # the reconciling tells of it
+            if self.parts.pausing.look():
+                self._rearm_all()
+
+    def stop_all(self) -> None:
+        """Stop all pings, on this machine and in the ledger."""
         self.parts.switch.stop("by POST /v1/stop-all", self._now())
         self.parts.gate.look_at_stop(self._now())
 
@@ -192,6 +218,7 @@ class Daemon:
         try:
             cared_for = [prefix for prefix in self._prefixes if prefix.name in parts.keeper.names]
             statuses = losses.look(parts.ledger, cared_for, parts.keeper.state, now)
+            self.tripwires = tuple(statuses)
             changed = losses.heed(parts.ledger, parts.gate, statuses, now)
         except LedgerError as error:
             self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
@@ -202,12 +229,19 @@ class Daemon:
         for name in names if self.leading else ():
             self._scheduler.arm(name)
 
-    def _heed(self, names: Collection[str]) -> None:
-        """Decide again on prefixes that somebody touched, and show it."""
+    def _tend(self, name: str) -> Decision:
+        decision = self.parts.keeper.tend(name)
+        self._front.answers.decided(name, decision)
+        return decision
+
+    def heed(self, names: Collection[str]) -> None:
+        """Decide again on prefixes that somebody touched or paused, and show it."""
+        self._front.answers.changed(names)
         self._wake(names)
         self._stream.change(names)
 
     def _rearm_all(self) -> None:
+        self._front.answers.forget()
         self._wake(self.parts.keeper.names)
         self._scheduler.wake()
 
@@ -258,12 +292,14 @@ class Daemon:
             self._prefixes = registry.prefixes
             self.listener.adopt(registry.prefixes)
         except ConfigError as error:
-            self._tell("registry_refused", "error", problems=[str(problem) for problem in error.problems])
+            self._refuse([str(problem) for problem in error.problems])
             return
         except LedgerError as error:
-            self._tell("registry_refused", "error", problems=[str(error)], hint=error.hint)
+            self._refuse([str(error)], hint=error.hint)
             return
         self._refused = False
+        generation = self.registry_status.generation + 1
+        self.registry_status = RegistryStatus(str(registry.path), generation, self._now())
         for name in before - set(keeper.names):
             self._scheduler.disarm(name)
         self._watch_losses()
@@ -271,12 +307,33 @@ class Daemon:
         self._tell("registry_reloaded", "info", prefixes=len(keeper.names), added=len(set(keeper.names) - before))
         self._rearm_all()
 
+    def _refuse(self, problems: list[str], **more: object) -> None:
+        self.registry_status = replace(self.registry_status, refused_at=self._now(), problems=tuple(problems))
+        self._tell("registry_refused", "error", problems=problems, **more)
+
     def _drain(self) -> None:
         self._scheduler.close()
         self.drained = self.parts.keeper.drain(self.parts.settings.drain)
         if self._leadership:
             self._leadership.end()  # only now: whoever leads next would take a ping in flight for one that died
         self._tell("daemon_stopped", "info" if self.drained else "warning", drained=self.drained)
+
+    @property
+    def prefixes(self) -> tuple[Prefix, ...]:
+        """Those of the registry in force."""
+        return self._prefixes
+
+    @property
+    def leader(self) -> str:
+        """Who leads, as far as it is known."""
+        if self._leadership:
+            return self._leadership.leader
+        return socket.gethostname() if self.leading else ""
+
+    @property
+    def firing(self) -> bool:
+        """Whether timers still fire."""
+        return self._scheduler.alive
 
     @property
     def _standing(self) -> str:
@@ -290,9 +347,10 @@ class Daemon:
     # -- telling --------------------------------------------------------------------------------------------------
 
     def _tell(self, name: str, severity: str, **fields: object) -> None:
-        self._observe(Event(name, self._now(), severity, fields))
+        self.observe(Event(name, self._now(), severity, fields))
 
-    def _observe(self, event: Event) -> None:
+    def observe(self, event: Event) -> None:
+        """Tell every observer."""
         for observe in self._observers:
             observe(event)
 
@@ -360,15 +418,15 @@ def build(
         ConfigError: settings or registry cannot be used.
         LedgerError: the ledger cannot be used, another daemon holds it, or leads it with another fingerprint key.
     """
-    stream = Stream()
-    observers = (*observers, stream.observe)
+    stream, recent = Stream(), Recent()
+    observers = (*observers, recent.observe, stream.observe)
     with ExitStack() as stack:
         holder = Holder(os.getpid(), socket.gethostname(), now().isoformat(timespec="seconds"))
         stack.enter_context(hold(settings.ledger, holder))
         parts = stack.enter_context(opened(settings, now=now, observers=observers))
         lease = parts.ledger.lead(holder, hashlib.sha256(b"keepwarm ledger" + fingerprint_key(settings)).hexdigest())
         if lease is None:
-            yield Daemon(parts, now, observers, stream=stream, notifier=notifier)
+            yield Daemon(parts, now, observers, stream=stream, notifier=notifier, recent=recent)
             return
 
         def tell(event: Event) -> None:
@@ -377,4 +435,4 @@ def build(
 
         leadership = Leadership(lease, now=now, tell=tell)
         stack.callback(leadership.end)
-        yield Daemon(parts, now, observers, leadership, stream, notifier)
+        yield Daemon(parts, now, observers, leadership, stream, notifier, recent)

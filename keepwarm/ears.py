@@ -17,10 +17,11 @@ from keepwarm.listener import Listener
 from keepwarm.model import Event, Prefix
 from keepwarm.settings import PREFIX, Settings
 from keepwarm.traffic import Follower, Places, followers
-from keepwarm.web import Address, Server, Stream, make_app, parse_address
+from keepwarm.web import Access, Address, Offers, Server, make_app, parse_address
 
 _LISTEN = f"{PREFIX}LISTEN"
 _STOP_SECONDS = 5.0
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 Tell = Callable[[Event], None]
 
@@ -34,16 +35,14 @@ def listening(
     *,
     now: Callable[[], datetime],
     tell: Tell,
-    stop_all: Callable[[], None] | None = None,
-    stream: Stream | None = None,
+    offers: Offers,
 ) -> Iterator[Address | None]:
     """Hear of organic requests until the block ends.
 
     Args:
         prefixes: those of the registry as it is now.
         tell: called with what happens to the sources.
-        stop_all: stops all pings; None where nobody may over HTTP.
-        stream: tells open pages what changed; None where no page is served.
+        offers: what is served besides touches.
 
     Yields:
         Where the HTTP interface listens; None when it does not.
@@ -54,7 +53,7 @@ def listening(
     places = Places(settings.traffic_log_group, settings.traffic_s3, settings.traffic_region, settings.traffic_poll)
     found = followers(places, ledger, prefixes, now=now, tell=tell)
     with ExitStack() as stack:
-        address = _serve(stack, settings, listener, now, tell, stop_all, stream)
+        address = _serve(stack, settings, listener, now, tell, offers)
         stack.enter_context(_following(found, listener, now, tell))
         yield address
 
@@ -65,21 +64,19 @@ def _serve(
     listener: Listener,
     now: Callable[[], datetime],
     tell: Tell,
-    stop_all: Callable[[], None] | None,
-    stream: Stream | None,
+    offers: Offers,
 ) -> Address | None:
     if settings.listen == "off":
         return None
     address = parse_address(settings.listen, _LISTEN)
-    token = settings.read_token()
-    if not address.loopback and token is None:
+    access = _access(settings, address)
+    if not address.loopback and access.token is None and access.read_token is None:
         raise _problem(
             f"{settings.listen} can be reached from other machines, so it needs a token",
             f"set {PREFIX}TOKEN_FILE to a file that holds one, such as {secrets.token_urlsafe(24)}",
         )
-    hosts = frozenset({"127.0.0.1", "localhost", "::1"}) if address.loopback else frozenset[str]()
     try:
-        server = Server(make_app(listener.hear_batch, token, hosts, stop_all, listener, stream), address)
+        server = Server(make_app(listener.hear_batch, access, offers), address)
     except OSError as error:
         trouble = f"cannot listen on {address}: {error.strerror}"
         if "listen" in settings.model_fields_set:
@@ -89,9 +86,19 @@ def _serve(
         tell(Event("web_not_listening", now(), "warning", fields))
         return None
     stack.enter_context(server)
-    if stream:
-        stack.callback(stream.close)  # before the server stops: it waits for answers that have no end
+    if offers.stream:
+        stack.callback(offers.stream.close)  # before the server stops: it waits for answers that have no end
     return server.address
+
+
+def _access(settings: Settings, address: Address) -> Access:
+    """Who may do what: on loopback only by its own names and those of the settings, elsewhere by any or only those."""
+    return Access(
+        token=settings.acting_token(),
+        read_token=settings.reading_token(),
+        hosts=settings.host_names | (_LOOPBACK if address.loopback else frozenset()),
+        requests_per_minute=settings.http_requests_per_minute,
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
-from keepwarm import events, planner, verdicts
+from keepwarm import events, pauses, planner, verdicts
 from keepwarm.clock import monotonic_seconds
 from keepwarm.errors import ConfigError, Guarded, KeepwarmError, LedgerError, Problem, Unavailable
 from keepwarm.gate import Gate
@@ -35,6 +35,7 @@ from keepwarm.model import (
     Hold,
     Intent,
     Outcome,
+    PauseOrder,
     Prefix,
     PrefixState,
     Reason,
@@ -44,6 +45,8 @@ from keepwarm.model import (
 )
 
 Observer = Callable[[Event], None]
+# The pause that keeps a prefix at a moment; None when none does.
+Paused = Callable[[Prefix, datetime], PauseOrder | None]
 
 # Guards that are not a cap have a reason of their own.
 _HELD = {Guard.TRIPWIRE: Reason.TRIPPED, Guard.STOP_ALL: Reason.ALL_STOPPED}
@@ -79,11 +82,12 @@ class Keeper:
     Args:
         run_id: names this run in the ledger.
         gate: the guards on money; None for those of an installation without settings.
+        paused: what somebody paused.
         observers: called with every event, in the thread that caused it; they must not raise.
         randomness: for the jitter of retries.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that it must be given, each by its name
         self,
         *,
         pinger: Pinger,
@@ -92,6 +96,7 @@ class Keeper:
         now: Callable[[], datetime],
         rate: RateLimit,
         gate: Gate | None = None,
+        paused: Paused = lambda _prefix, _now: None,
         observers: Sequence[Observer] = (),
         randomness: random.Random | None = None,
     ) -> None:
@@ -99,6 +104,7 @@ class Keeper:
         self._memory = Memory(book, run_id, now, self._observe)
         self._learning = Learning(book, now, self._observe)
         self._gate = gate or Gate(observers=observers)
+        self._paused = paused
         self._loaded = False
         self._now = now
         self._rate = rate
@@ -307,7 +313,7 @@ class Keeper:
         return self._held(kept, decision, hold, now) if hold else decision
 
     def ping(self, name: str) -> Entry:
-        """Send one ping now because somebody asked for it, also outside busy hours and when stopped.
+        """Send one ping now because somebody asked for it, also outside busy hours, when paused and when stopped.
 
         Caps and the stop of all hold it too; breaker and tripwire do not, since it is how a person tries.
 
@@ -346,6 +352,9 @@ class Keeper:
         decision = planner.decide(kept.prefix, kept.state, now)
         if self._standing_by:
             return Decision(Action.LEAVE, None, Reason.STANDING_BY, decision.warm_until)
+        if pause := self._paused(kept.prefix, now):
+            action = Action.WAIT if pause.until else Action.LEAVE
+            return Decision(action, pause.until, Reason.PAUSED, decision.warm_until, pauses.say(pause))
         hold = self._gate.standing(kept.prefix, now)
         return decision if hold is None or kept.state.stop else self._held(kept, decision, hold, now)
 

@@ -392,6 +392,7 @@ class Reason(StrEnum):
     BREAKER_OPEN = "breaker_open"  # rewrites where hits were due, or lost answers, in a row
     TRIPPED = "tripped"  # its net of seven days is below its tripwire
     ALL_STOPPED = "all_stopped"  # somebody stopped all pings
+    PAUSED = "paused"  # somebody paused it, its tag, or all
     DRAINING = "draining"
     STANDING_BY = "standing_by"  # another daemon leads
     IN_FLIGHT = "in_flight"  # somebody else is pinging it at this moment
@@ -577,6 +578,38 @@ class TtlChoice:
     until: datetime | None = None
 
 
+class Scope(StrEnum):
+    """What a pause is about."""
+
+    PREFIX = "prefix"
+    TAG = "tag"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class PauseOrder:
+    """Somebody paused a prefix, a tag or all of them, or resumed what had been paused so; never changed afterwards.
+
+    Attributes:
+        target: name of the prefix, tag as `key:value`, or empty for all.
+        at: aware UTC; when it was said.
+        until: when pings go on by themselves; None for not before somebody resumes. None for a resumption.
+        why: in the words of whoever said it.
+        by: who that was, as far as told; may be empty.
+        resumes: whether it ends the pause of the same scope and target.
+        number: ascending in the order in which they were written; 0 before that.
+    """
+
+    scope: Scope
+    target: str
+    at: datetime
+    until: datetime | None
+    why: str
+    by: str
+    resumes: bool = False
+    number: int = 0
+
+
 # -- state --------------------------------------------------------------------------------------------------------
 
 
@@ -694,6 +727,28 @@ class GuardStatus:
     spent_usd: Decimal | None
     state: GuardState
     detail: str = ""
+
+
+# -- the registry -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryStatus:
+    """The registry in force, and one that was refused since.
+
+    Attributes:
+        path: of the file.
+        generation: 1 at the start, counting up with each that was applied.
+        loaded_at: when the one in force was applied.
+        refused_at: when a later one was refused; None when none was.
+        problems: what was wrong with that, in words.
+    """
+
+    path: str
+    generation: int
+    loaded_at: datetime
+    refused_at: datetime | None = None
+    problems: tuple[str, ...] = ()
 
 
 # -- events -------------------------------------------------------------------------------------------------------

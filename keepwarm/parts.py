@@ -20,6 +20,7 @@ from keepwarm.keeper import Keeper, Observer
 from keepwarm.ledger import Ledger
 from keepwarm.limits import RateLimit
 from keepwarm.model import Answer, GuardStatus, IdleLimitPolicy, Prefix, PrefixState, Ttl
+from keepwarm.pausing import Pausing
 from keepwarm.pricing import Catalog
 from keepwarm.registry import Registry, load_catalog, load_registry
 from keepwarm.settings import PREFIX, Settings, fingerprint_key
@@ -43,6 +44,7 @@ class Parts:
     run_id: str
     gate: Gate
     switch: SharedSwitch
+    pausing: Pausing
 
 
 def switch_of(settings: Settings) -> Switch:
@@ -108,6 +110,8 @@ def opened(
         gateway = Gateway(settings.max_concurrent_pings, read_timeout_seconds=settings.read_timeout_seconds)
         switch = SharedSwitch(switch_of(settings), ledger)
         switch.look()
+        pausing = Pausing(ledger, observers)
+        pausing.look()
         gate = Gate(settings.limits, switch.reason, observers)
         keeper = Keeper(
             pinger=_Overheard(gateway, hear) if hear else gateway,
@@ -116,10 +120,11 @@ def opened(
             now=now,
             rate=RateLimit(settings.requests_per_minute),
             gate=gate,
+            paused=pausing.holding,
             observers=observers,
         )
         keeper.adopt(registry.prefixes)
-        yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id, gate, switch)
+        yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id, gate, switch, pausing)
 
 
 @dataclass(frozen=True, slots=True)

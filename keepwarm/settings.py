@@ -92,8 +92,21 @@ class Settings(BaseSettings):
         description="Where the HTTP interface listens, as `host:port`; `off` for nowhere. Other addresses than "
         "loopback need a token.",
     )
-    token: SecretStr | None = Field(None, description="What clients of the HTTP interface send as bearer token.")
+    token: SecretStr | None = Field(
+        None, description="What clients of the HTTP interface send as bearer token, to act and to read."
+    )
     token_file: Path | None = Field(None, description="A file that holds the token instead.")
+    read_token: SecretStr | None = Field(None, description="A second token that only reads, for pages and metrics.")
+    read_token_file: Path | None = Field(None, description="A file that holds the reading token instead.")
+    hosts: str = Field(
+        "",
+        description="Host names that the HTTP interface answers to, with commas between; on loopback besides its own, "
+        "elsewhere by default any.",
+    )
+    http_requests_per_minute: Annotated[int, Field(ge=0)] = Field(
+        6000,
+        description="HTTP requests per minute from each client address, a sixth of them at once; 0 for any number.",
+    )
     traffic_log_group: str = Field(
         "",
         description="A CloudWatch log group that Bedrock's model invocation logging writes to; followed for organic "
@@ -115,22 +128,26 @@ class Settings(BaseSettings):
         """URL of the ledger, with the default filled in."""
         return self.ledger_url or f"sqlite:///{self.state_dir / 'ledger.sqlite'}"
 
-    def read_token(self) -> str | None:
-        """The token of the HTTP interface, None when there is none.
+    def acting_token(self) -> str | None:
+        """The token that lets clients of the HTTP interface act and read, None when there is none.
 
         Raises:
             ConfigError: its file cannot be read or is empty.
         """
-        if self.token_file is None:
-            return self.token.get_secret_value() if self.token else None
-        try:
-            token = self.token_file.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            message = f"cannot be read: {getattr(error, 'strerror', 'not UTF-8')}"
-            raise ConfigError([Problem(str(self.token_file), 0, "", message)]) from None
-        if not token:
-            raise ConfigError([Problem(str(self.token_file), 0, "", "is empty; it must hold the token")])
-        return token
+        return _token(self.token, self.token_file)
+
+    def reading_token(self) -> str | None:
+        """The token that lets them read only, None when there is none.
+
+        Raises:
+            ConfigError: its file cannot be read or is empty.
+        """
+        return _token(self.read_token, self.read_token_file)
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """`hosts` one by one."""
+        return frozenset(name.strip().lower() for name in self.hosts.split(",") if name.strip())
 
     @property
     def stop_path(self) -> Path:
@@ -189,6 +206,19 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     if problems or settings is None:
         raise ConfigError(problems, hint="docs/reference.md lists every setting")
     return settings
+
+
+def _token(given: SecretStr | None, file: Path | None) -> str | None:
+    if file is None:
+        return given.get_secret_value() if given else None
+    try:
+        token = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot be read: {getattr(error, 'strerror', 'not UTF-8')}"
+        raise ConfigError([Problem(str(file), 0, "", message)]) from None
+    if not token:
+        raise ConfigError([Problem(str(file), 0, "", "is empty; it must hold the token")])
+    return token
 
 
 def fingerprint_key(settings: Settings) -> bytes:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Engine,
     Insert,
@@ -51,11 +52,14 @@ from keepwarm.ledger.tables import (
     learnt,
     outcome_row,
     outcomes,
+    pause_from,
+    pause_row,
+    pauses,
     touch_from,
     touch_row,
     touches,
 )
-from keepwarm.model import Closing, Entry, Intent, Outcome, Touch, Ttl, Verdict
+from keepwarm.model import Closing, Entry, Intent, Outcome, PauseOrder, Touch, Ttl, Verdict
 
 __all__ = ["Holder", "Lease", "Ledger", "hold"]
 
@@ -197,6 +201,10 @@ class Ledger:
     def add_closing(self, closing: Closing) -> None:
         """Write that no more requests of a prefix come; it is on disk when this returns."""
         self._insert(insert(closings), closing_row(closing), "cannot write a closing to the ledger")
+
+    def add_pause_order(self, order: PauseOrder) -> int:
+        """Write that somebody paused or resumed; it is on disk when this returns its number."""
+        return self._insert(insert(pauses), pause_row(order), "cannot write a pause to the ledger")
 
     def set_cursor(self, source: str, value: str, at: datetime) -> None:
         """Remember how far a source of touches was read, in place of what was remembered before.
@@ -348,6 +356,41 @@ class Ledger:
         query = select(closings).where(closings.c.number > number).order_by(closings.c.number).limit(_PAGE_ROWS)
         return [(row.number, closing_from(row)) for row in self._rows(query)]
 
+    def pause_orders(self) -> list[PauseOrder]:
+        """Every order to pause or resume, in the order in which they were written."""
+        return _read(pause_from, self._rows(select(pauses).order_by(pauses.c.number)))
+
+    def pause_orders_seen(self) -> tuple[int, int]:
+        """How many orders there are, and the highest number; 0 without any."""
+        columns: tuple[ColumnElement[Any], ...] = func.count(pauses.c.number), func.max(pauses.c.number)
+        count, last = self._rows(select(*columns))[0]
+        return count, last or 0
+
+    def touch_news(self, after: int) -> tuple[int, datetime | None, datetime | None]:
+        """The highest number of a touch, and the first and last start of those above a number; None without any."""
+        told = touches.c.started_at
+        query = select(func.max(touches.c.number), func.min(told), func.max(told)).where(touches.c.number > after)
+        last, first_at, last_at = self._rows(query)[0]
+        return last or after, first_at, last_at
+
+    def entries_back(
+        self, prefix: str, since: datetime | None, before: tuple[datetime, int], limit: int
+    ) -> list[Entry]:
+        """Entries of a prefix, newest first: those that started before a moment, or at it with a lower number."""
+        at, number = intents.c.started_at, intents.c.number
+        wanted = intents.c.prefix == prefix, _back(at, number, before), *([at >= since] if since else [])
+        return self._entries(_entries().where(*wanted).order_by(at.desc(), number.desc()).limit(limit))
+
+    def touches_back(
+        self, prefix: str, since: datetime | None, before: tuple[datetime, int], limit: int
+    ) -> list[tuple[int, Touch]]:
+        """Touches that belong to a prefix, with their numbers; ordered and bounded as by `entries_back`."""
+        at, number = touches.c.started_at, touches.c.number
+        wanted = touches.c.prefix == prefix, touches.c.fingerprint != "", _back(at, number, before)
+        since_then = [at >= since] if since else []
+        rows = self._rows(select(touches).where(*wanted, *since_then).order_by(at.desc(), number.desc()).limit(limit))
+        return list(zip((row.number for row in rows), _read(touch_from, rows), strict=True))
+
     def cursor(self, source: str) -> str | None:
         """How far a source of touches was read, as `set_cursor` was told; None before the first time."""
         rows = self._rows(select(cursors.c.value).where(cursors.c.source == source))
@@ -410,6 +453,11 @@ class Ledger:
 
 def _entries() -> Select[Any]:
     return select(*ENTRY_COLUMNS).select_from(intents.outerjoin(outcomes))
+
+
+def _back(at: ColumnElement[Any], number: ColumnElement[Any], before: tuple[datetime, int]) -> ColumnElement[bool]:
+    """Rows before a place in the order of time and number; the first condition lets an index find them."""
+    return and_(at <= before[0], or_(at < before[0], number < before[1]))
 
 
 def _read(kind: Callable[[Row[Any]], Read], rows: Sequence[Row[Any]]) -> list[Read]:

@@ -30,7 +30,21 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import DATETIME as MYSQL_DATETIME
 from sqlalchemy.types import TypeDecorator
 
-from keepwarm.model import Api, Closing, Entry, Intent, Outcome, Reason, Source, Touch, Ttl, Usage, Verdict
+from keepwarm.model import (
+    Api,
+    Closing,
+    Entry,
+    Intent,
+    Outcome,
+    PauseOrder,
+    Reason,
+    Scope,
+    Source,
+    Touch,
+    Ttl,
+    Usage,
+    Verdict,
+)
 
 
 class Money(TypeDecorator[Decimal]):
@@ -176,6 +190,21 @@ closings = Table(
     sqlite_autoincrement=True,
 )
 
+# Somebody paused a prefix, a tag or all, or resumed it; the latest row of a scope and target counts.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("number", Number, primary_key=True, autoincrement=True),
+    Column("scope", String(16), nullable=False),
+    Column("target", String(512), nullable=False),
+    Column("said_at", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
+    Column("resumes", Boolean, nullable=False),
+    Column("why", String(255), nullable=False),
+    Column("said_by", String(255), nullable=False),
+    sqlite_autoincrement=True,
+)
+
 # How far a source of touches was read: may be lost without harm.
 cursors = Table(
     "cursors",
@@ -285,6 +314,29 @@ def closing_row(closing: Closing) -> dict[str, Any]:
 def closing_from(row: Row[Any]) -> Closing:
     """A closing from a row of `closings`."""
     return Closing(row.prefix, row.fingerprint, row.closed_at, row.reason)
+
+
+def pause_row(order: PauseOrder) -> dict[str, Any]:
+    """The columns of an order to pause or resume; the database gives the number."""
+    return {
+        "scope": order.scope.value,
+        "target": order.target,
+        "said_at": order.at,
+        "until": order.until,
+        "resumes": order.resumes,
+        "why": order.why,
+        "said_by": order.by,
+    }
+
+
+def pause_from(row: Row[Any]) -> PauseOrder:
+    """An order from a row of `pauses`.
+
+    Raises:
+        ValueError: its scope is not known to this version.
+    """
+    scope = Scope(row.scope)
+    return PauseOrder(scope, row.target, row.said_at, row.until, row.why, row.said_by, row.resumes, row.number)
 
 
 def touch_from(row: Row[Any]) -> Touch:

@@ -1,10 +1,13 @@
-"""HTTP for programs beside the daemon: they tell it of touches.
+"""HTTP for programs and people: they tell of touches, read what the daemon knows, and act.
 
-It knows neither keeper nor ledger: what it receives it hands to a callable. FastAPI and uvicorn live only here.
+It knows neither keeper nor ledger: what it is asked it hands on. FastAPI and uvicorn live only here.
 """
 
-from keepwarm.web.app import make_app
+from keepwarm.web.app import Offers, make_app
+from keepwarm.web.doorman import Access
+from keepwarm.web.prefixes import Desk
+from keepwarm.web.probes import Metrics
 from keepwarm.web.server import Address, Server, parse_address
 from keepwarm.web.stream import Stream
 
-__all__ = ["Address", "Server", "Stream", "make_app", "parse_address"]
+__all__ = ["Access", "Address", "Desk", "Metrics", "Offers", "Server", "Stream", "make_app", "parse_address"]

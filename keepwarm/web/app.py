@@ -1,4 +1,4 @@
-"""The HTTP interface as an ASGI application: `POST /v1/touches`, `POST /v1/stop-all`, and what is in `prefixes`.
+"""The HTTP interface as an ASGI application: `POST /v1/touches`, `POST /v1/stop-all`, and what its siblings add.
 
 It judges no touch: a batch is handed on as parsed JSON, and the receipt is the answer. Errors are problem+json
 (RFC 9457).
@@ -6,21 +6,28 @@ It judges no touch: a batch is handed on as parsed JSON, and the receipt is the 
 
 from __future__ import annotations
 
-import hmac
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from keepwarm import __version__
-from keepwarm.errors import KeepwarmError
+from keepwarm.errors import Guarded, KeepwarmError
+from keepwarm.pauses import BadOrder
+from keepwarm.views.cursors import BadCursor
+from keepwarm.web.acting import Acts, add_acting
+from keepwarm.web.doorman import Access, Doorman
 from keepwarm.web.page import add_page, is_open
 from keepwarm.web.prefixes import Desk, add_prefixes
-from keepwarm.web.replies import problem, read_body
+from keepwarm.web.probes import Metrics, Probes, add_metrics, add_probes
+from keepwarm.web.reading import Answers, BadQuery, add_reading
+from keepwarm.web.replies import PROBLEM, problem, read_body, too_large
 from keepwarm.web.schema import STOPPED, TOUCHES_BODY, TOUCHES_RECEIPT
 from keepwarm.web.stream import Stream
 
@@ -34,24 +41,36 @@ Hear = Callable[[list[Any]], Mapping[str, Any]]
 StopAll = Callable[[], None]
 
 
-def make_app(
-    hear: Hear,
-    token: str | None,
-    hosts: frozenset[str],
-    stop_all: StopAll | None = None,
-    desk: Desk | None = None,
-    stream: Stream | None = None,
-) -> ASGIApp:
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What is served besides touches; what is None is not.
+
+    Attributes:
+        stop_all: stops all pings.
+        desk: answers applications about single prefixes.
+        answers: what is read.
+        acts: what is done.
+        probes: health and readiness.
+        metrics: for Prometheus.
+        stream: tells open pages what changed; with it the page itself is served.
+    """
+
+    stop_all: StopAll | None = None
+    desk: Desk | None = None
+    answers: Answers | None = None
+    acts: Acts | None = None
+    probes: Probes | None = None
+    metrics: Metrics | None = None
+    stream: Stream | None = None
+
+
+def make_app(hear: Hear, access: Access, offers: Offers) -> ASGIApp:
     """Build the application.
 
     Args:
         hear: takes the touches of one batch; called in a thread.
-        token: what `Authorization: Bearer ...` must carry; None lets everybody in.
-        hosts: names in the Host header that are answered, so that a web page cannot reach a loopback port by a name of
-            its own (DNS rebinding); empty for any.
-        stop_all: stops all pings; None where nobody may over HTTP.
-        desk: answers for single prefixes; None where nobody does.
-        stream: tells open pages what changed; None where no page is served.
+        access: who may do what.
+        offers: what else is served.
     """
     app = FastAPI(
         title="keepwarm",
@@ -59,6 +78,7 @@ def make_app(
         docs_url=None,  # their pages load scripts from another host
         redoc_url=None,
         openapi_url="/openapi.json",
+        responses={"default": PROBLEM},
     )
 
     _add_refusals(app)
@@ -68,7 +88,7 @@ def make_app(
         """Tell keepwarm of organic requests; a batch may be sent again, each request id counts once."""
         body = await read_body(request, MAX_BODY_BYTES)
         if body is None:
-            return problem(413, f"a batch may have {MAX_BODY_BYTES:,} bytes")
+            return too_large(f"a batch may have {MAX_BODY_BYTES:,} bytes")
         try:
             batch = json.loads(body)["touches"]
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -77,13 +97,23 @@ def make_app(
             return problem(400, f"touches must be a list of at most {MAX_TOUCHES:,}")
         return JSONResponse(dict(await run_in_threadpool(hear, batch)))
 
-    if stop_all:
-        _add_stop_all(app, stop_all)
-    if desk:
-        add_prefixes(app, desk)
-    if stream:
-        add_page(app, stream)
-    return _Gate(app, token, hosts)
+    _add_offers(app, offers)
+    return Doorman(app, access, is_open if offers.stream else lambda _: False)
+
+
+def _add_offers(app: FastAPI, offers: Offers) -> None:
+    adds: tuple[tuple[Callable[[FastAPI, Any], None], object], ...] = (
+        (_add_stop_all, offers.stop_all),
+        (add_prefixes, offers.desk),
+        (add_reading, offers.answers),
+        (add_acting, offers.acts),
+        (add_probes, offers.probes),
+        (add_metrics, offers.metrics),
+        (add_page, offers.stream),
+    )
+    for add, offer in adds:
+        if offer is not None:
+            add(app, offer)
 
 
 def _add_refusals(app: FastAPI) -> None:
@@ -94,45 +124,28 @@ def _add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(KeepwarmError)
     async def _failed(_: Request, error: KeepwarmError) -> Response:
-        return problem(503 if error.retryable else 400, str(error), code=error.code)
+        status = 409 if isinstance(error, Guarded) else 503 if error.retryable else 400
+        headers = {"Retry-After": "5"} if error.retryable else {}
+        return problem(status, str(error), code=error.code, hint=error.hint, headers=headers)
+
+    @app.exception_handler(BadOrder)
+    @app.exception_handler(BadCursor)
+    @app.exception_handler(BadQuery)
+    async def _senseless(_: Request, error: Exception) -> Response:
+        return problem(400, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def _unreadable(_: Request, error: RequestValidationError) -> Response:
+        said = [f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}" for each in error.errors()]
+        return problem(422, "; ".join(said))
 
 
 def _add_stop_all(app: FastAPI, stop_all: StopAll) -> None:
     @app.post("/v1/stop-all", responses={200: STOPPED})
-    async def stop(request: Request) -> Response:
+    async def stop() -> Response:
         """Stop all pings until a person lifts that on the machine itself, also over a restart; twice does no harm."""
-        if "origin" in request.headers:  # a page in a browser of this machine, which needs no token
-            return problem(403, "web pages may not stop keepwarm")
         try:
             await run_in_threadpool(stop_all)
         except KeepwarmError as error:
             return problem(500, str(error), code=error.code)
         return JSONResponse({"stopped": True})
-
-
-class _Gate:
-    """Lets a request in by its host and token before anything of it is read."""
-
-    def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str]) -> None:
-        self._app = app
-        self._expected = f"Bearer {token}".encode() if token else None
-        self._hosts = hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]").lower()
-        if self._hosts and host not in self._hosts:
-            await problem(421, "this host name is not served here")(scope, receive, send)
-        elif (
-            self._expected
-            and not is_open(scope["path"])
-            and not hmac.compare_digest(headers.get(b"authorization", b""), self._expected)
-        ):
-            refusal = problem(401, "a token is needed: Authorization: Bearer ...")
-            refusal.headers["WWW-Authenticate"] = "Bearer"
-            await refusal(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)

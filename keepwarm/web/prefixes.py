@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
 from keepwarm.touches import Refused
-from keepwarm.web.replies import problem, read_body
+from keepwarm.web.replies import problem, read_body, too_large, unknown_prefix
 from keepwarm.web.schema import CLOSED, CLOSING_BODY, NO_PREFIX, TTL
 
 MAX_CLOSING_BYTES = 10_000
@@ -37,7 +37,7 @@ def add_prefixes(app: FastAPI, desk: Desk) -> None:
     async def ttl(name: str) -> Response:
         """What the cache points of the next request should ask for; believe it for max_age_seconds."""
         found = desk.ttl_of(name)
-        return _unknown(name) if found is None else JSONResponse(dict(found))
+        return unknown_prefix(name) if found is None else JSONResponse(dict(found))
 
     @app.post(
         "/v1/prefixes/{name}/closed",
@@ -46,11 +46,9 @@ def add_prefixes(app: FastAPI, desk: Desk) -> None:
     )
     async def closed(name: str, request: Request) -> Response:
         """No more requests come: end pinging at once, until the next organic request; twice does no harm."""
-        if "origin" in request.headers:  # a page in a browser of this machine, which needs no token
-            return problem(403, "web pages may not close prefixes")
         body = await read_body(request, MAX_CLOSING_BYTES)
         if body is None:
-            return problem(413, f"a closing may have {MAX_CLOSING_BYTES:,} bytes")
+            return too_large(f"a closing may have {MAX_CLOSING_BYTES:,} bytes")
         try:
             raw = json.loads(body) if body.strip() else {}
         except (ValueError, RecursionError):
@@ -58,8 +56,4 @@ def add_prefixes(app: FastAPI, desk: Desk) -> None:
         found = await run_in_threadpool(desk.close, name, raw)
         if isinstance(found, Refused):
             return problem(400, found.message, code=found.reason.value)
-        return _unknown(name) if found is None else JSONResponse(dict(found))
-
-
-def _unknown(name: str) -> Response:
-    return problem(404, f"the registry has no prefix {name[:100]!r}")
+        return unknown_prefix(name) if found is None else JSONResponse(dict(found))

@@ -5,6 +5,7 @@ It binds before it starts, so that a taken port is an error in words and not a d
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 import threading
@@ -12,11 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from keepwarm.errors import ConfigError, Problem
 
 _STOP_SECONDS = 5
 _IDLE_SECONDS = 10
+# From the first byte of a connection, or the last of an answer, to the end of the next request's headers.
+_HEADERS_SECONDS = 15
+_HEADERS_BYTES = 32_768
+# Connections beyond these are answered 503 and closed.
+_MOST_CONNECTIONS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,43 @@ def parse_address(text: str, key: str) -> Address:
     return Address(host.strip("[]") or "127.0.0.1", int(port))
 
 
+class _Impatient(H11Protocol):
+    """Closes a connection whose headers do not come: uvicorn itself waits for them for ever."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Stop waiting when a request has begun; bytes that are none do not start the wait anew."""
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self._stop_waiting()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._stop_waiting()
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._deadline = self.loop.call_later(_HEADERS_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+
+
 class Server:
     """One listening application; a context manager.
 
@@ -87,6 +131,11 @@ class Server:
             lifespan="off",
             server_header=False,
             timeout_keep_alive=_IDLE_SECONDS,
+            http=_Impatient,
+            h11_max_incomplete_event_size=_HEADERS_BYTES,
+            limit_concurrency=_MOST_CONNECTIONS,
+            ws="none",
+            proxy_headers=False,  # a client could choose its address in the eyes of the rate limit
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
         self._server = uvicorn.Server(config)

@@ -24,7 +24,7 @@ from keepwarm.listener import Listener
 from keepwarm.model import Course, Entry, Reason, Ttl, Verdict
 from keepwarm.parts import Parts, opened
 from keepwarm.settings import Settings, fingerprint_key
-from keepwarm.web import Address, Server, make_app
+from keepwarm.web import Access, Address, Offers, Server, make_app
 from tests.builders import CLAUDE, MONDAY, shipped_catalog
 from tests.daemons import soon
 from tests.integration.test_web import ask
@@ -152,7 +152,7 @@ class Theatre:
             now=lambda: self.wall[0],
             wake=scene.wake,
         )
-        app = make_app(listener.hear_batch, None, frozenset(), desk=listener)
+        app = make_app(listener.hear_batch, Access(), Offers(desk=listener))
         server = self.stack.enter_context(Server(app, Address("127.0.0.1", 0)))
         scene.url = f"http://{server.address}"
         scene.wake(["bot"])

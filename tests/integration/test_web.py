@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from keepwarm.errors import ConfigError, LedgerError, Problem
-from keepwarm.web import Address, Server, make_app, parse_address
+from keepwarm.web import Access, Address, Offers, Server, make_app, parse_address
 from keepwarm.web.app import MAX_BODY_BYTES, MAX_TOUCHES
 
 RECEIPT = {"accepted": 1, "duplicate": 0, "unknown": 0, "refused": []}
@@ -36,7 +36,7 @@ class Ear:
 
 @contextmanager
 def serving(ear, token=None, hosts=frozenset({"127.0.0.1", "localhost"})):
-    with Server(make_app(ear, token, hosts), Address("127.0.0.1", 0)) as server:
+    with Server(make_app(ear, Access(token, hosts=hosts), Offers()), Address("127.0.0.1", 0)) as server:
         yield f"http://{server.address}"
 
 
@@ -135,7 +135,7 @@ def test_the_interface_describes_itself():
 
 def test_a_taken_port_is_an_error_at_once():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        Server(make_app(Ear(), None, frozenset()), Address("127.0.0.1", taken.getsockname()[1]))
+        Server(make_app(Ear(), Access(), Offers()), Address("127.0.0.1", taken.getsockname()[1]))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_loopback_is_known(host, loopback):
 
 @contextmanager
 def stoppable(stop, token=None):
-    app = make_app(Ear(), token, frozenset({"127.0.0.1", "localhost"}), stop)
+    app = make_app(Ear(), Access(token, hosts=frozenset({"127.0.0.1", "localhost"})), Offers(stop_all=stop))
     with Server(app, Address("127.0.0.1", 0)) as server:
         yield f"http://{server.address}/v1/stop-all"
 

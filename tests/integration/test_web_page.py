@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from setuptools import build_meta
 
-from keepwarm.web import Address, Server, Stream, make_app
+from keepwarm.web import Access, Address, Offers, Server, Stream, make_app
 
 TOKEN = "secret"
 
@@ -20,7 +20,8 @@ TOKEN = "secret"
 @contextmanager
 def serving(stream=None, token=TOKEN):
     with Server(
-        make_app(lambda _: {}, token, frozenset({"127.0.0.1"}), stream=stream or Stream()), Address("127.0.0.1", 0)
+        make_app(lambda _: {}, Access(token, hosts=frozenset({"127.0.0.1"})), Offers(stream=stream or Stream())),
+        Address("127.0.0.1", 0),
     ) as server:
         yield f"http://{server.address}"
 

@@ -11,7 +11,7 @@ import pytest
 from keepwarm.errors import LedgerError
 from keepwarm.model import Reason, Ttl
 from keepwarm.touches import Refusal, Refused
-from keepwarm.web import Address, Server, make_app
+from keepwarm.web import Access, Address, Offers, Server, make_app
 from tests.integration.test_listener import MINUTE, NOW, House, house, touch  # noqa: F401 - a fixture
 from tests.integration.test_web import Ear, ask
 
@@ -40,7 +40,7 @@ class Known:
 
 @contextmanager
 def serving(desk: object, token: str | None = None) -> Iterator[str]:
-    app = make_app(Ear(), token, frozenset({"127.0.0.1"}), None, desk)
+    app = make_app(Ear(), Access(token, hosts=frozenset({"127.0.0.1"})), Offers(desk=desk))
     with Server(app, Address("127.0.0.1", 0)) as server:
         yield f"http://{server.address}/v1/prefixes"
 
