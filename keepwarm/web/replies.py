@@ -6,6 +6,7 @@ It knows no route.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,8 @@ from pydantic import TypeAdapter
 
 # A body that takes longer is that of a client which has gone, or means no good.
 _BODY_SECONDS = 30
+# What is too large is read and forgotten for so long.
+_FORGET_SECONDS = 5
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}
 
@@ -41,20 +44,27 @@ PROBLEM: dict[str, Any] = {
 
 async def read_body(request: Request, most: int) -> bytes | None:
     """The body, or None when it has more bytes than `most` or takes too long; never more than that is held."""
-    if int(request.headers.get("content-length", "0")) > most:  # h11 lets only digits pass
-        return None
     parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size > most:
-                    return None
-                parts.append(part)
-    except TimeoutError:
-        return None
-    return b"".join(parts)
+    size = int(request.headers.get("content-length", "0"))  # h11 lets only digits pass
+    stream = request.stream()
+    if size <= most:
+        size = 0
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_BODY_SECONDS):
+                async for part in stream:
+                    size += len(part)
+                    if size > most:
+                        break
+                    parts.append(part)
+                else:
+                    return b"".join(parts)
+            parts.clear()
+    # A client that sends all before it reads would otherwise find its connection broken, and no word why.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FORGET_SECONDS):
+            async for _ in stream:
+                pass
+    return None
 
 
 async def read_object(request: Request, most: int, allowed: frozenset[str]) -> dict[str, Any] | Response:
@@ -88,7 +98,7 @@ def problem(
 
 
 def too_large(detail: str) -> Response:
-    """The refusal of a body; the server reads and forgets what of it is still on its way, for a client that sends on."""
+    """The refusal of a body."""
     return problem(413, detail)
 
 
