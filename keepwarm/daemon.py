@@ -232,6 +232,7 @@ class Daemon:
     def _tend(self, name: str) -> Decision:
         decision = self.parts.keeper.tend(name)
         self._front.answers.decided(name, decision)
+        self._stream.change([name])
         return decision
 
     def heed(self, names: Collection[str]) -> None:
@@ -242,6 +243,7 @@ class Daemon:
 
     def _rearm_all(self) -> None:
         self._front.answers.forget()
+        self._stream.change([""])  # of all
         self._wake(self.parts.keeper.names)
         self._scheduler.wake()
 

@@ -49,7 +49,7 @@ export function ask({ title, words = "", fields, go, danger = false, submit }) {
         refusals += 1;
         show();
         fill(error, refusal.message);
-        form.querySelector("[autofocus], input, select")?.focus();
+        (form.querySelector("[type=password]") ?? form.querySelector("[autofocus]"))?.focus();
       } finally {
         button.disabled = false;
       }

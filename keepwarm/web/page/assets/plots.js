@@ -3,7 +3,13 @@
 import { draw, fill, make, makeTable } from "./dom.js";
 import { count, milliseconds, share } from "./format.js";
 
-const WIDTH = 560;
+const BORDERS = 28;
+
+// Drawn as wide as there is room, so that its letters are as large as all others.
+function widthOf(plot) {
+  plot.hidden = false;
+  return Math.max(260, plot.clientWidth - BORDERS);
+}
 
 const text = (x, y, words, anchor = "start", kind = "axis-text") => draw("text", { x, y, "text-anchor": anchor, class: kind }, words);
 
@@ -18,7 +24,8 @@ export function showCurve(nodes, curve) {
   const last = curve.filter((one) => one.chance >= one.pays_from).at(-1);
   fill(nodes.words, last ? `Pings pay up to number ${last.ping} after the last request; then one more is expected to save less than it costs.`
     : "Not even one ping after a request is expected to save what it costs.");
-  const [left, right, top, bottom] = [44, WIDTH - 12, 12, 170];
+  const width = widthOf(nodes.plot);
+  const [left, right, top, bottom] = [44, width - 6, 12, 170];
   const most = Math.max(...curve.map((one) => Math.max(one.chance, one.pays_from))) * 1.1 || 1;
   const step = (right - left) / curve.length;
   const y = (value) => bottom - (value / most) * (bottom - top);
@@ -26,20 +33,19 @@ export function showCurve(nodes, curve) {
     x: left + index * step + step * 0.12, width: step * 0.76, y: y(one.chance), height: Math.max(0.5, bottom - y(one.chance)) },
   draw("title", {}, `ping ${one.ping}: ${share(one.chance)}, pays from ${share(one.pays_from)}`)));
   const line = curve.map((one, index) => `${index ? "H" : "M"}${left + index * step}${index ? "" : ` ${y(one.pays_from)}`}V${y(one.pays_from)}H${left + (index + 1) * step}`).join("");
-  const every = Math.ceil(curve.length / 12);
-  nodes.plot.hidden = false;
-  fill(nodes.plot, draw("svg", { viewBox: `0 0 ${WIDTH} 210`, class: "chart", role: "img", "aria-label": nodes.words.textContent },
+  const every = Math.ceil(curve.length / ((right - left) / 40));
+  fill(nodes.plot, draw("svg", { viewBox: `0 0 ${width} 210`, class: "chart", role: "img", "aria-label": nodes.words.textContent },
     [0, most / 2, most].map((value) => [draw("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }), text(left - 6, y(value) + 4, share(value), "end")]),
     bars, draw("path", { class: "line-price", d: line }),
     curve.map((one, index) => (index % every ? null : text(left + (index + 0.5) * step, bottom + 16, String(one.ping), "middle"))).filter(Boolean),
-    text((left + right) / 2, bottom + 34, "ping after the last request; the line is from where it pays", "middle")));
+    text((left + right) / 2, bottom + 34, width < 420 ? "ping after the last request" : "ping after the last request; the line is from where it pays", "middle")));
   fill(nodes.figures, makeTable("The learned stop", [">Ping", ">Chance of a request", ">Pays from"], curve.map((one) => [String(one.ping), share(one.chance), share(one.pays_from)])));
 }
 
 export function showLatency(nodes, latency) {
   const kinds = ["warm", "cold"].map((kind) => [kind, latency?.[kind]]).filter(([, found]) => found?.count);
-  nodes.plot.hidden = !kinds.length;
   if (!kinds.length) {
+    nodes.plot.hidden = true;
     fill(nodes.words, "No answer was timed yet.");
     fill(nodes.figures, make("p", { class: "sub" }, "No figures yet."));
     return;
@@ -47,10 +53,11 @@ export function showLatency(nodes, latency) {
   const [warm, cold] = ["warm", "cold"].map((kind) => latency[kind]);
   fill(nodes.words, warm?.count && cold?.count ? `Half of the warm answers came within ${milliseconds(warm.p50_ms)}, of the cold ones within ${milliseconds(cold.p50_ms)}.`
     : `Half of the ${kinds[0][0]} answers came within ${milliseconds(kinds[0][1].p50_ms)}.`);
-  const [left, right] = [54, WIDTH - 40];
+  const width = widthOf(nodes.plot);
+  const [left, right] = [54, width - 10];
   const most = Math.max(...kinds.map(([, found]) => found.p95_ms ?? found.p50_ms)) || 1;
   const x = (value) => left + (value / most) * (right - left);
-  fill(nodes.plot, draw("svg", { viewBox: `0 0 ${WIDTH} ${kinds.length * 48 + 14}`, class: "chart", role: "img", "aria-label": nodes.words.textContent },
+  fill(nodes.plot, draw("svg", { viewBox: `0 0 ${width} ${kinds.length * 48 + 14}`, class: "chart", role: "img", "aria-label": nodes.words.textContent },
     kinds.map(([kind, found], index) => {
       const y = 30 + index * 48;
       const far = found.p95_ms ?? found.p50_ms;

@@ -7,9 +7,14 @@ import { draw } from "./dom.js";
 import { duration, plural, spanOf } from "./format.js";
 
 export const UNITS = 10000;
-const BAD = new Set(["rewrite", "partial", "uncached", "error", "unknown"]);
+const BAD = new Set(["partial", "uncached", "error", "unknown"]);
 
-export const isBad = (verdict) => BAD.has(verdict);
+// Whether a ping failed, or had to write what should have been alive; the first write of a cold entry is neither.
+function badAmong(timeline) {
+  const lives = timeline.warm.map(([start, end]) => [Date.parse(start), Date.parse(end)]);
+  const isAlive = (at) => lives.some(([start, end]) => start < at && at <= end);
+  return (ping) => BAD.has(ping.verdict) || (ping.verdict === "rewrite" && isAlive(Date.parse(ping.at)));
+}
 
 // Where a moment lies between since (0) and until (UNITS), and no further.
 export function placing(since, until) {
@@ -27,8 +32,9 @@ const rects = (spans, place, top, height) => spans
 const marks = (moments, place, mark) => [...new Set(moments.map(place))].map(mark).join("");
 
 function lanes(timeline, place, height) {
-  const good = timeline.pings.filter((ping) => !isBad(ping.verdict)).map((ping) => ping.at);
-  const bad = timeline.pings.filter((ping) => isBad(ping.verdict)).map((ping) => ping.at);
+  const isBad = badAmong(timeline);
+  const good = timeline.pings.filter((ping) => !isBad(ping)).map((ping) => ping.at);
+  const bad = timeline.pings.filter(isBad).map((ping) => ping.at);
   const [top, bar] = [height * 0.36, height * 0.28];
   const tick = (x) => `M${x} ${height * 0.06}V${height * 0.27}`;
   const path = (kind, d) => (d ? draw("path", { class: kind, d }) : null);
@@ -53,8 +59,8 @@ const secondsOf = (spans, since, until) => spans.reduce((sum, [start, end]) =>
 export function inWords(timeline) {
   const [since, until] = [Date.parse(timeline.since), Date.parse(timeline.until)];
   const [warm, busy] = [timeline.warm, timeline.busy].map((spans) => secondsOf(spans, since, until));
-  const bad = timeline.pings.filter((ping) => isBad(ping.verdict)).length;
+  const bad = timeline.pings.filter(badAmong(timeline)).length;
   const told = [`warm ${duration(warm)}`, `busy ${duration(busy)}`,
-    plural(timeline.pings.length, "ping") + (bad ? ` (${bad} not a hit)` : ""), plural(timeline.requests.length, "organic request")];
+    plural(timeline.pings.length, "ping") + (bad ? ` (${bad} lost or failed)` : ""), plural(timeline.requests.length, "organic request")];
   return `Last ${spanOf((until - since) / 3600000)}: ${told.join(", ")}${timeline.truncated ? "; more than is drawn" : ""}`;
 }

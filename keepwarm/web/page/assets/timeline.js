@@ -11,8 +11,8 @@ const LONGEST = 30 * DAY;
 const SHORTEST = 120000;
 const HEIGHT = 84;
 const MOST_ROWS = 300;
-const SPANS = [[3600000, "1 h"], [6 * 3600000, "6 h"], [DAY, "24 h"], [7 * DAY, "7 days"], [LONGEST, "30 days"]];
-const STEPS = [15e3, 30e3, 6e4, 3e5, 9e5, 18e5, 36e5, 3 * 36e5, 6 * 36e5, DAY, 2 * DAY, 5 * DAY];
+const SPANS = [[3600000, "1 h"], [6 * 3600000, "6 h"], [DAY, "24 h"], [7 * DAY, "7 d"], [LONGEST, "30 d"]];
+const STEPS = [15e3, 30e3, 6e4, 3e5, 9e5, 18e5, 36e5, 3 * 36e5, 6 * 36e5, 12 * 36e5, DAY, 2 * DAY, 5 * DAY];
 
 export class Timeline {
   constructor(name, live) {
