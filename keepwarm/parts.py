@@ -86,6 +86,19 @@ def shared_switch(settings: Settings) -> Iterator[SharedSwitch]:
 
 
 @contextmanager
+def opened_pausing(settings: Settings) -> Iterator[Pausing]:
+    """What is paused on the ledger, to read and to write; the registry is not read.
+
+    Raises:
+        LedgerError: the ledger cannot be used.
+    """
+    with Ledger.open(settings.ledger) as ledger:
+        pausing = Pausing(ledger)
+        pausing.look()
+        yield pausing
+
+
+@contextmanager
 def opened(
     settings: Settings,
     *,

@@ -7,7 +7,7 @@ resuming all does not end what somebody paused by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -34,7 +34,7 @@ class Standing:
     def holding(self, prefix: Prefix, now: datetime) -> PauseOrder | None:
         """The pause that keeps a prefix longest; None when none does."""
         keys = [(Scope.ALL, ""), (Scope.PREFIX, prefix.name)]
-        keys += [(Scope.TAG, f"{key}:{value}") for key, value in prefix.tags]
+        keys += [(Scope.TAG, tag) for tag in tags_of(prefix)]
         found = [order for key in keys if (order := self.orders.get(key)) and _lasts(order, now)]
         return max(found, key=lambda order: (order.until is None, order.until or now, order.number), default=None)
 
@@ -78,6 +78,43 @@ def say(order: PauseOrder) -> str:
     by = f"by {order.by}" if order.by else ""
     told = ", ".join(filter(None, (by, whole)))
     return ": ".join(filter(None, (told, order.why)))
+
+
+def order_of(
+    scope: Scope,
+    target: str,
+    said: Mapping[str, str],
+    prefixes: Sequence[Prefix],
+    now: datetime,
+    *,
+    resumes: bool = False,
+) -> PauseOrder:
+    """The order that somebody means.
+
+    Args:
+        said: `for` or `until` or neither, `why`, and `by`.
+
+    Raises:
+        BadOrder: in words.
+    """
+    if scope is Scope.TAG and not any(target in tags_of(prefix) for prefix in prefixes) and not resumes:
+        raise BadOrder(f"no prefix of the registry has the tag {target[:100]!r}; write key:value")
+    why = check_words("why", said.get("why", ""), needed=not resumes)
+    by = check_words("by", said.get("by", ""), needed=False)
+    until = None if resumes else ends_at(said.get("for", ""), said.get("until", ""), now)
+    return PauseOrder(scope, target, now, until, why, by, resumes)
+
+
+def is_about(order: PauseOrder, prefix: Prefix) -> bool:
+    """Whether an order is about a prefix."""
+    if order.scope is Scope.PREFIX:
+        return prefix.name == order.target
+    return order.scope is Scope.ALL or order.target in tags_of(prefix)
+
+
+def tags_of(prefix: Prefix) -> list[str]:
+    """The tags of a prefix as pauses name them."""
+    return [f"{key}:{value}" for key, value in prefix.tags]
 
 
 def ends_at(lasting: str, until: str, now: datetime) -> datetime | None:

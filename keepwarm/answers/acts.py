@@ -11,7 +11,6 @@ from datetime import datetime
 from keepwarm import pauses
 from keepwarm.model import Event, PauseOrder, Prefix, Scope
 from keepwarm.parts import Parts
-from keepwarm.pauses import BadOrder
 from keepwarm.views import rows
 from keepwarm.views.shapes import LedgerRow, Paused, RegistryShown
 
@@ -57,7 +56,7 @@ class Acts:
             BadOrder: in words, when it makes no sense; nothing is changed.
             LedgerError: it cannot be written; nothing is changed.
         """
-        order = order_of(scope, target, said, self._prefixes(), self._now())
+        order = pauses.order_of(scope, target, said, self._prefixes(), self._now())
         return self._heed(self._parts.pausing.say(order))
 
     def resume(self, scope: Scope, target: str, said: Mapping[str, str]) -> Paused:
@@ -66,7 +65,7 @@ class Acts:
         Raises:
             BadOrder, LedgerError: as `pause`.
         """
-        order = order_of(scope, target, said, self._prefixes(), self._now(), resumes=True)
+        order = pauses.order_of(scope, target, said, self._prefixes(), self._now(), resumes=True)
         pausing = self._parts.pausing
         return self._heed(pausing.say(order) if pausing.stands(scope, target) else order)
 
@@ -95,7 +94,7 @@ class Acts:
     def _heed(self, order: PauseOrder) -> Paused:
         now, prefixes = self._now(), self._prefixes()
         holding = {prefix.name: self._parts.pausing.holding(prefix, now) for prefix in prefixes}
-        self._wake([prefix.name for prefix in prefixes if _is_about(order, prefix)])
+        self._wake([prefix.name for prefix in prefixes if pauses.is_about(order, prefix)])
         left = holding.get(order.target) if order.resumes and order.scope is Scope.PREFIX else None
         return Paused(
             scope=order.scope.value,
@@ -106,35 +105,3 @@ class Acts:
             paused=sum(pause is not None for pause in holding.values()),
             still=f"still paused {pauses.say(left)}" if left else None,
         )
-
-
-def order_of(
-    scope: Scope,
-    target: str,
-    said: Mapping[str, str],
-    prefixes: Sequence[Prefix],
-    now: datetime,
-    *,
-    resumes: bool = False,
-) -> PauseOrder:
-    """The order that somebody means.
-
-    Raises:
-        BadOrder: in words.
-    """
-    if scope is Scope.TAG and not any(_has_tag(prefix, target) for prefix in prefixes) and not resumes:
-        raise BadOrder(f"no prefix of the registry has the tag {target[:100]!r}; write key:value")
-    why = pauses.check_words("why", said.get("why", ""), needed=not resumes)
-    by = pauses.check_words("by", said.get("by", ""), needed=False)
-    until = None if resumes else pauses.ends_at(said.get("for", ""), said.get("until", ""), now)
-    return PauseOrder(scope, target, now, until, why, by, resumes)
-
-
-def _is_about(order: PauseOrder, prefix: Prefix) -> bool:
-    if order.scope is Scope.PREFIX:
-        return prefix.name == order.target
-    return order.scope is Scope.ALL or _has_tag(prefix, order.target)
-
-
-def _has_tag(prefix: Prefix, tag: str) -> bool:
-    return tag in {f"{key}:{value}" for key, value in prefix.tags}
