@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from keepwarm.errors import ConfigError, Problem
@@ -34,12 +34,23 @@ def _default_state_dir() -> Path:
     return (Path(home) if home else Path.home() / ".local" / "state") / "keepwarm"
 
 
+def _credential(name: str) -> Path | None:
+    """A secret that systemd hands over by `LoadCredential=keepwarm:DIRECTORY`; None without one of that name."""
+    given = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(given) / f"keepwarm_{name}" if given else None
+    return path if path and path.is_file() else None
+
+
 class Settings(BaseSettings):
     """One field per variable; the description of each is its line in the documentation."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
-    registry: Path = Field(Path("config/registry.yaml"), description="The registry file.")
+    registry: Annotated[str, BeforeValidator(os.fspath)] = Field(
+        "config/registry.yaml",
+        description="The registry: a file, `s3://bucket/folder/registry.yaml`, or `ssm:/folder/registry.yaml`. From S3 "
+        "and SSM everything below that folder is copied into the state directory, and looked at once a minute.",
+    )
     state_dir: Path = Field(
         default_factory=_default_state_dir,
         description="Where the ledger and the fingerprint key live; by default systemd's STATE_DIRECTORY, else "
@@ -95,9 +106,14 @@ class Settings(BaseSettings):
     token: SecretStr | None = Field(
         None, description="What clients of the HTTP interface send as bearer token, to act and to read."
     )
-    token_file: Path | None = Field(None, description="A file that holds the token instead.")
+    token_file: Path | None = Field(
+        default_factory=lambda: _credential("token"),
+        description="A file that holds the token instead; by default the credential that systemd hands over.",
+    )
     read_token: SecretStr | None = Field(None, description="A second token that only reads, for pages and metrics.")
-    read_token_file: Path | None = Field(None, description="A file that holds the reading token instead.")
+    read_token_file: Path | None = Field(
+        default_factory=lambda: _credential("read_token"), description="A file that holds the reading token instead."
+    )
     hosts: str = Field(
         "",
         description="Host names that the HTTP interface answers to, with commas between; on loopback besides its own, "
@@ -148,6 +164,18 @@ class Settings(BaseSettings):
     def host_names(self) -> frozenset[str]:
         """`hosts` one by one."""
         return frozenset(name.strip().lower() for name in self.hosts.split(",") if name.strip())
+
+    @property
+    def registry_path(self) -> Path:
+        """The registry where it is a file.
+
+        Raises:
+            ConfigError: it is somewhere else, where nothing can be written.
+        """
+        if self.registry.startswith(("s3://", "ssm:/")):
+            message = f"{self.registry} is no file, so nothing can be written beside it; name a file"
+            raise ConfigError([Problem("environment", 0, f"{PREFIX}REGISTRY", message)])
+        return Path(self.registry)
 
     @property
     def stop_path(self) -> Path:

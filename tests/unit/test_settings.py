@@ -20,7 +20,7 @@ from keepwarm.settings import Settings, fingerprint_key, load_settings
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.upper().startswith("KEEPWARM_")]:
         monkeypatch.delenv(name)
-    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -37,7 +37,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> ConfigError:
 
 
 EXAMPLES = {
-    "registry": ("/etc/keepwarm/registry.yaml", Path("/etc/keepwarm/registry.yaml")),
+    "registry": ("/etc/keepwarm/registry.yaml", "/etc/keepwarm/registry.yaml"),
     "state_dir": ("/var/lib/keepwarm", Path("/var/lib/keepwarm")),
     "ledger_url": ("postgresql+psycopg://db/keepwarm", "postgresql+psycopg://db/keepwarm"),
     "models": ("models.json", Path("models.json")),
@@ -80,7 +80,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch, name):
 def test_without_variables_everything_has_a_default(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     settings = load(monkeypatch)
-    assert settings.registry == Path("config/registry.yaml")
+    assert settings.registry == "config/registry.yaml"
     assert settings.state_dir == Path("/home/somebody/.local/state/keepwarm")
     assert settings.ledger == "sqlite:////home/somebody/.local/state/keepwarm/ledger.sqlite"
     assert (settings.drain, settings.reconcile) == (timedelta(seconds=25), timedelta(seconds=30))
@@ -105,7 +105,7 @@ def test_a_ledger_url_goes_before_the_file_in_the_state_directory(monkeypatch):
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch):
     settings = load(monkeypatch, KEEPWARM_MODELS="", KEEPWARM_REGISTRY="", KEEPWARM_LOG_LEVEL="")
-    assert (settings.models, settings.registry, settings.log_level) == (None, Path("config/registry.yaml"), "info")
+    assert (settings.models, settings.registry, settings.log_level) == (None, "config/registry.yaml", "info")
 
 
 @pytest.mark.parametrize(
@@ -227,3 +227,12 @@ def test_threads_of_one_process_agree_on_the_key(settings):
     for thread in threads:
         thread.join()
     assert len(set(keys)) == 1
+
+
+def test_tokens_come_from_the_credentials_of_systemd_unless_another_file_is_named(monkeypatch, tmp_path):
+    (tmp_path / "keepwarm_token").write_text("handed over\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = load(monkeypatch)
+    assert (settings.acting_token(), settings.reading_token()) == ("handed over", None)
+    (tmp_path / "own").write_text("named")
+    assert load(monkeypatch, KEEPWARM_TOKEN_FILE=str(tmp_path / "own")).acting_token() == "named"
