@@ -20,7 +20,7 @@ from types import FrameType
 
 from keepwarm import __version__, blind, clock, ears, losses, telemetry
 from keepwarm.answers.recent import Recent
-from keepwarm.errors import ConfigError, LedgerError
+from keepwarm.errors import ConfigError, KeepwarmError, LedgerError
 from keepwarm.front import Front
 from keepwarm.keeper import Observer
 from keepwarm.leadership import Leadership
@@ -28,13 +28,15 @@ from keepwarm.ledger import Holder, hold
 from keepwarm.listener import Listener
 from keepwarm.model import Decision, Event, GuardStatus, Prefix, RegistryStatus
 from keepwarm.notify import Notifier
-from keepwarm.parts import Parts, opened, read_registry
+from keepwarm.parts import Parts, mirror_of, opened, read_registry
 from keepwarm.registry import Registry
 from keepwarm.scheduler import Scheduler
 from keepwarm.settings import Settings, fingerprint_key
 from keepwarm.web import Address, Stream
 
 _TICK = timedelta(seconds=1)
+# How often a registry in S3 or SSM is asked for news: a few requests a minute cost nothing worth counting.
+_MIRROR_EVERY = timedelta(minutes=1)
 # Where several daemons share a ledger, what others wrote is learnt at least this often.
 _SHARED_RECONCILE = timedelta(seconds=5)
 # Wall clock and steady clock drift apart by less than this in one tick, unless somebody set the clock or it slept.
@@ -131,6 +133,8 @@ class Daemon:
                 self._reconcile()
                 self._scheduler.every(reconcile, self._reconcile)
                 self._scheduler.every(losses.LOOK_EVERY, self._watch_losses)
+                if mirror_of(parts.settings):
+                    self._scheduler.every(_MIRROR_EVERY, self._look_at_source)
                 self._scheduler.every(_LOOK_AT_PAUSES, self._look_at_pauses)
                 self._notifier.ready(self._standing)
                 return self._listen()
@@ -308,6 +312,15 @@ class Daemon:
         self._tell_warnings(registry)
         self._tell("registry_reloaded", "info", prefixes=len(keeper.names), added=len(set(keeper.names) - before))
         self._rearm_all()
+
+    def _look_at_source(self) -> None:
+        """Reload when the registry has changed in S3 or SSM; a source that cannot be asked changes nothing."""
+        try:
+            mirror = mirror_of(self.parts.settings)
+            if mirror and mirror.changed():
+                self.reload()
+        except KeepwarmError as error:
+            self._tell("registry_unreachable", "warning", error=str(error), hint=error.hint)
 
     def _refuse(self, problems: list[str], **more: object) -> None:
         self.registry_status = replace(self.registry_status, refused_at=self._now(), problems=tuple(problems))

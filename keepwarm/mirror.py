@@ -7,12 +7,13 @@ its own, and then a symlink is moved to it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -75,7 +76,7 @@ def _misnamed(key: str, source: str, example: str) -> ConfigError:
 
 
 class Mirror:
-    """The newest whole copy of a remote registry; only one thread at a time may refresh it.
+    """The newest whole copy of a remote registry, for all processes that share its home.
 
     Args:
         home: the folder of its copies, made when it is not there.
@@ -92,6 +93,15 @@ class Mirror:
         """The copy of the registry; its folder moves with every new copy."""
         return self._home / _CURRENT / self._remote.name
 
+    def changed(self) -> bool:
+        """Whether there is something newer than the copy; nothing is copied.
+
+        Raises:
+            KeepwarmError: AWS cannot be asked.
+        """
+        with self._in_words():
+            return self._list()[0] != self._copied()
+
     def refresh(self) -> bool:
         """Copy everything anew if anything has changed.
 
@@ -101,8 +111,16 @@ class Mirror:
         Raises:
             KeepwarmError: it cannot be read, or is too large; the copy before stays.
         """
+        with self._in_words():
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (self._home / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # a command beside a daemon waits its turn
+                return self._refresh()
+
+    @contextlib.contextmanager
+    def _in_words(self) -> Iterator[None]:
         try:
-            return self._refresh()
+            yield
         except (boto.BotoCoreError, boto.ClientError) as error:
             told = aws.translate(error)
             raise type(told)(f"the registry in {self._named} cannot be read: {told}", hint=self._hint) from None
@@ -110,14 +128,16 @@ class Mirror:
             message = f"a copy of the registry cannot be written: {error.strerror}"
             raise ConfigError([Problem(str(self._home), 0, "", message)], hint="check the disk") from None
 
-    def _refresh(self) -> bool:
+    def _list(self) -> _Listing:
         client = self._connect(self._remote.service, "")
-        versions, read = (_list_s3 if self._remote.service == "s3" else _list_ssm)(client, self._remote)
+        return (_list_s3 if self._remote.service == "s3" else _list_ssm)(client, self._remote)
+
+    def _refresh(self) -> bool:
+        versions, read = self._list()
         if self._remote.name not in versions:
             raise ConfigError([Problem(self._named, 0, "", "there is no registry")], hint=self._hint)
         if versions == self._copied():
             return False
-        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=self._home, prefix=f"{_digest(versions)}-"))
         try:
             for name in versions:

@@ -10,21 +10,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from keepwarm import accounting, clock, losses, planner, simulate
 from keepwarm.bedrock import Gateway
-from keepwarm.errors import Problem
+from keepwarm.errors import KeepwarmError, Problem
 from keepwarm.gate import Gate
 from keepwarm.guards import worth
 from keepwarm.keeper import Keeper, Observer
 from keepwarm.ledger import Ledger
 from keepwarm.limits import RateLimit
+from keepwarm.mirror import Mirror, remote_of
 from keepwarm.model import Answer, GuardStatus, IdleLimitPolicy, Prefix, PrefixState, Ttl
 from keepwarm.pausing import Pausing
 from keepwarm.pricing import Catalog
 from keepwarm.registry import Registry, load_catalog, load_registry
 from keepwarm.settings import PREFIX, Settings, fingerprint_key
 from keepwarm.switch import SharedSwitch, Switch
+
+_REGISTRY = f"{PREFIX}REGISTRY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +63,33 @@ def read_registry(settings: Settings, now: datetime) -> tuple[Registry, Catalog]
         ConfigError: it, the model catalog or the fingerprint key cannot be used.
     """
     catalog = load_catalog(settings.models)
-    registry = load_registry(settings.registry, catalog, fingerprint_key(settings), now)
-    return replace(registry, warnings=(*registry.warnings, *_doubts_in_all(settings, registry, now))), catalog
+    path, doubts = _fetched(settings)
+    registry = load_registry(path, catalog, fingerprint_key(settings), now)
+    return replace(registry, warnings=(*doubts, *registry.warnings, *_doubts_in_all(settings, registry, now))), catalog
+
+
+def mirror_of(settings: Settings) -> Mirror | None:
+    """What copies the registry from where it is kept; None where it is a file.
+
+    Raises:
+        ConfigError: the setting names no registry.
+    """
+    remote = remote_of(settings.registry, _REGISTRY)
+    return Mirror(remote, settings.state_dir / "registry") if remote else None
+
+
+def _fetched(settings: Settings) -> tuple[Path, list[Problem]]:
+    """The registry as a file, and a warning where it may be old: a start needs no AWS that answers."""
+    mirror = mirror_of(settings)
+    if mirror is None:
+        return Path(settings.registry), []
+    try:
+        mirror.refresh()
+    except KeepwarmError as error:
+        if not mirror.path.exists():
+            raise
+        return mirror.path, [Problem("environment", 0, _REGISTRY, f"{error}; the copy from before is used")]
+    return mirror.path, []
 
 
 def _doubts_in_all(settings: Settings, registry: Registry, now: datetime) -> list[Problem]:

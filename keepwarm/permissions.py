@@ -57,12 +57,16 @@ class Sources:
         logs_uri: the same in S3, `s3://bucket/prefix`.
         region: of both, empty when it is not said.
         topic_arn: alerts go there.
+        registry_bucket: in which the registry lies.
+        registry_folder: what it lies below, there or in SSM.
     """
 
     log_group: str = ""
     logs_uri: str = ""
     region: str = ""
     topic_arn: str = ""
+    registry_bucket: str = ""
+    registry_folder: str = ""
 
 
 def identities(prefixes: Iterable[Prefix]) -> list[Identity]:
@@ -155,7 +159,7 @@ def _sources(sources: Sources, prefixes: Sequence[Prefix], account: str) -> list
     regions = [sources.region, *(prefix.route.region for prefix in prefixes)]
     partition = _partition(next(filter(None, regions), ""))
     region = sources.region or "*"
-    found = []
+    found = _registry(sources, partition, account)
     if sources.log_group:
         group = f"arn:{partition}:logs:{region}:{account}:log-group:{sources.log_group}"
         found.append(_allow("ReadInvocationLogs", ["logs:FilterLogEvents"], [group, f"{group}:*"]))
@@ -169,6 +173,20 @@ def _sources(sources: Sources, prefixes: Sequence[Prefix], account: str) -> list
     if sources.topic_arn:
         found.append(_allow("SendAlerts", ["sns:Publish"], [sources.topic_arn]))
     return found
+
+
+def _registry(sources: Sources, partition: str, account: str) -> list[dict[str, Any]]:
+    if sources.registry_bucket:
+        bucket = f"arn:{partition}:s3:::{sources.registry_bucket}"
+        listed = _allow("ListRegistry", ["s3:ListBucket"], [bucket])
+        condition = {"StringLike": {"s3:prefix": f"{sources.registry_folder}*"}}
+        fetched = _allow("GetRegistry", ["s3:GetObject"], [f"{bucket}/{sources.registry_folder}*"])
+        return [listed | {"Condition": condition}, fetched]
+    if sources.registry_folder:
+        folder = sources.registry_folder.strip("/")
+        arns = [f"arn:{partition}:ssm:*:{account}:parameter/{name}" for name in (folder, f"{folder}/*")]
+        return [_allow("GetRegistry", ["ssm:GetParametersByPath"], arns)]
+    return []
 
 
 def _partition(region: str) -> str:

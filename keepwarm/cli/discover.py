@@ -173,7 +173,7 @@ def _write_bodies(origin: Origin, found: Discovery, chosen: Settings, key: bytes
         Request files, relative to the registry, by the key of their group.
     """
     wanted = {item.group.example.encode(): item for item in _worth_registering(found)}
-    directory = chosen.registry.parent
+    directory = chosen.registry_path.parent
     written: dict[str, str] = {}
     for batch in origin.read(None):
         for line in batch.lines:

@@ -14,10 +14,11 @@ from keepwarm import clock, permissions
 from keepwarm.bedrock import Gateway
 from keepwarm.cli.app import EXIT_CODES, EXIT_INPUT, app, err, print_json, settings, told
 from keepwarm.errors import KeepwarmError
+from keepwarm.mirror import remote_of
 from keepwarm.model import Prefix
 from keepwarm.parts import read_registry
 from keepwarm.permissions import Identity, Sources
-from keepwarm.settings import Settings
+from keepwarm.settings import PREFIX, Settings
 
 
 @app.command(name="iam-policy", epilog=EXIT_CODES)
@@ -75,7 +76,14 @@ def _option(identity: Identity) -> str:
 
 
 def _sources(chosen: Settings) -> Sources:
-    return Sources(log_group=chosen.traffic_log_group, logs_uri=chosen.traffic_s3, region=chosen.traffic_region)
+    remote = remote_of(chosen.registry, f"{PREFIX}REGISTRY")
+    return Sources(
+        log_group=chosen.traffic_log_group,
+        logs_uri=chosen.traffic_s3,
+        region=chosen.traffic_region,
+        registry_bucket=remote.bucket if remote else "",
+        registry_folder=remote.folder if remote else "",
+    )
 
 
 def _refuse(message: str) -> None:

@@ -54,7 +54,7 @@ def import_(  # noqa: PLR0913, PLR0917 - one parameter for each option
         done = importing.import_request(
             file,
             _parse(file, line),
-            registry or chosen.registry,
+            registry or chosen.registry_path,
             wanted,
             load_catalog(chosen.models),
             fingerprint_key(chosen),

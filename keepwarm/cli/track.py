@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -150,7 +151,7 @@ def _made_up(model_id: str, tokens: int, api: Api, region: str, ttl: Ttl | None,
             catalog=catalog,
             key=fingerprint_key(chosen),
         )
-        return Registry(chosen.registry, (prefix,)), catalog
+        return Registry(Path(chosen.registry), (prefix,)), catalog
 
     return read
 

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import boto3
 import pytest
 
-from keepwarm import mirror
+from keepwarm import daemon, mirror
+from keepwarm.clock import utc_now
 from keepwarm.errors import ConfigError, KeepwarmError
 from keepwarm.mirror import Mirror, Remote, remote_of
+from keepwarm.model import Event
+from keepwarm.parts import read_registry
+from keepwarm.settings import Settings
+from tests.daemons import PATIENCE_SECONDS, soon, write_registry
 
 BUCKET = "prompts"
 S3 = f"s3://{BUCKET}/team/registry.yaml"
@@ -76,8 +83,9 @@ def test_the_same_is_not_copied_twice_and_a_change_is_whole_or_not_there(s3, tmp
     before = copy.path.resolve()
     assert not copy.refresh()
     assert copy.path.resolve() == before
+    assert not copy.changed()
     put(s3, support="new")
-    s3.delete_object(Bucket=BUCKET, Key="team/other.yaml")
+    assert copy.changed()
     assert copy.refresh()
     assert (copy.path.parent / "support.yaml").read_text() == "new"
     assert before.exists()  # somebody may be reading it
@@ -134,7 +142,7 @@ def test_a_name_that_would_leave_the_folder_is_refused(s3, tmp_path: Path, key: 
     s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
     with pytest.raises(ConfigError, match="outside its folder"):
         mirror_of(S3, tmp_path / "home").refresh()
-    assert not (tmp_path / "home").exists()
+    assert [path.name for path in (tmp_path / "home").iterdir()] == [".lock"]
 
 
 def test_too_much_beside_the_registry_is_not_fetched(s3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -142,3 +150,55 @@ def test_too_much_beside_the_registry_is_not_fetched(s3, tmp_path: Path, monkeyp
     monkeypatch.setattr(mirror, "MAX_FILES", 1)
     with pytest.raises(ConfigError, match="more than 1 files"):
         mirror_of(S3, tmp_path).refresh()
+
+
+# -- as the setting of a registry ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settings(s3, tmp_path: Path) -> Settings:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    write_registry(folder / "registry.yaml", "a", defaults={"policy": "busy_hours"})
+    for path in folder.iterdir():
+        s3.upload_file(str(path), BUCKET, f"team/{path.name}")
+    return Settings(registry=S3, state_dir=tmp_path / "state")
+
+
+def test_a_registry_in_s3_is_read_like_a_file(settings: Settings):
+    registry, _ = read_registry(settings, utc_now())
+    assert [prefix.name for prefix in registry.prefixes] == ["a"]
+
+
+def test_without_aws_the_copy_from_before_is_used_and_told(settings: Settings, monkeypatch: pytest.MonkeyPatch):
+    read_registry(settings, utc_now())
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    registry, _ = read_registry(settings, utc_now())
+    assert [prefix.name for prefix in registry.prefixes] == ["a"]
+    assert any("the copy from before is used" in str(warning) for warning in registry.warnings)
+
+
+def test_nothing_is_written_beside_a_registry_in_s3(settings: Settings):
+    with pytest.raises(ConfigError, match="is no file"):
+        _ = settings.registry_path
+
+
+def test_a_running_daemon_takes_up_a_change_in_s3_and_tells_when_it_cannot_ask(
+    settings: Settings, s3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(daemon, "_MIRROR_EVERY", timedelta(seconds=0.2))
+    settings = settings.model_copy(update={"listen": "off", "stopped": True})
+    events: list[Event] = []
+    with daemon.build(settings, observers=[events.append]) as service, ThreadPoolExecutor(1) as pool:
+        code = pool.submit(service.run)
+        write_registry(tmp_path / "source" / "registry.yaml", "a", "b")
+        for path in (tmp_path / "source").iterdir():
+            s3.upload_file(str(path), BUCKET, f"team/{path.name}")
+        assert soon(lambda: set(service.parts.keeper.names) == {"a", "b"})
+        s3.delete_object(Bucket=BUCKET, Key="team/b.md")
+        assert soon(lambda: any(event.name == "registry_refused" for event in events))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        assert soon(lambda: any(event.name == "registry_unreachable" for event in events))
+        assert set(service.parts.keeper.names) == {"a", "b"}
+        service.stop()
+        assert code.result(PATIENCE_SECONDS) == 0

@@ -117,6 +117,15 @@ def test_sources_of_traffic_and_alerts_are_allowed_to_the_default_credentials_al
     assert {action for statement in others["Statement"] for action in statement["Action"]} == {"bedrock:InvokeModel"}
 
 
+def test_a_registry_in_s3_or_ssm_may_be_read_with_what_lies_beside_it():
+    document = policy(Identity(), [], Sources(registry_bucket="prompts", registry_folder="team/"), ACCOUNT)
+    assert allowed(document, "ListRegistry")["Condition"] == {"StringLike": {"s3:prefix": "team/*"}}
+    assert allowed(document, "GetRegistry")["Resource"] == ["arn:aws:s3:::prompts/team/*"]
+    document = policy(Identity(), [], Sources(registry_folder="/team/"), ACCOUNT)
+    parameter = f"arn:aws:ssm:*:{ACCOUNT}:parameter/team"
+    assert allowed(document, "GetRegistry")["Resource"] == [parameter, f"{parameter}/*"]
+
+
 def test_a_registry_without_prefixes_of_the_default_credentials_only_assumes():
     document = policy(Identity(), [make_prefix(route=Route("eu-central-1", role_arn=ROLE))], Sources())
     assert [statement["Sid"] for statement in document["Statement"]] == ["AssumeRoles"]
