@@ -166,12 +166,12 @@ def _matches(one: PrefixShown, wanted: Wanted) -> bool:
 
 def _net(one: PrefixShown) -> float:
     money = one.money.thirty_days or one.money.today
-    return money.net_low_usd if money else 0.0
+    return float(money.net_low_usd) if money else 0.0
 
 
 def _cost(one: PrefixShown) -> float:
     money = one.money.thirty_days or one.money.today
-    return -money.refresh_cost_usd if money else 0.0
+    return -float(money.refresh_cost_usd) if money else 0.0
 
 
 _KEYS: dict[str, Callable[[PrefixShown], str | float | int]] = {
