@@ -79,7 +79,9 @@ class Courses:
         return self._learner.course(prefix.fingerprint, now.timestamp(), ttl, self._terms_of(prefix, state))
 
     def choose_ttl(self, prefix: Prefix, state: PrefixState, now: datetime) -> Ttl:
-        """What the next write of a prefix with `ttl: auto` should ask for."""
+        """What the next write of a prefix with `ttl: auto` should ask for; what is registered while all is blind."""
+        if self.blind:
+            return prefix.ttl
         chosen = self._learner.choose(prefix.fingerprint, now.timestamp(), self._terms_of(prefix, state))
         return _TTLS[chosen]
 
@@ -87,6 +89,10 @@ class Courses:
         """For each coming ping of a silence, its chance to be of use and the chance from which it pays."""
         ttl = _TTLS.index(state.billed_ttl or prefix.ttl)
         return self._learner.curve(prefix.fingerprint, ttl)
+
+    def changed(self) -> set[str]:
+        """The fingerprints of which something was learnt since this was asked last."""
+        return self._learner.changed()
 
     def learnt(self, fingerprint: str) -> dict[str, Any]:
         """What was learnt of a prefix, or with `ALL` of all together, as plain data for `Courses(...)`."""

@@ -22,6 +22,9 @@ from keepwarm.model import AdaptivePolicy, Entry, Event, Prefix, PrefixState, To
 # How far back an installation that has learnt nothing yet reads its touches.
 _LOOK_BACK = timedelta(weeks=8)
 
+# What is kept in place of what could not be read back, of a prefix that is not registered any more.
+_NOTHING = "{}"
+
 
 class LearntBook(Protocol):
     """What keeps what was learnt, and what it was learnt from: `ledger.Ledger`."""
@@ -51,7 +54,7 @@ class Learning:
         self._now = now
         self._observe = observe
         self._courses = Courses()
-        self._news: set[str] = set()
+        self._unkept: set[str] = set()
         self._lock = threading.Lock()
 
     def load(self, prefixes: Collection[Prefix]) -> None:
@@ -65,11 +68,12 @@ class Learning:
         kept, learnt_at = self._book.learnt()
         now = self._now()
         try:
-            courses = Courses({fingerprint: json.loads(value) for fingerprint, value in kept.items()})
-        except (ValueError, TypeError, KeyError, LookupError) as error:
+            courses = Courses({name: json.loads(value) for name, value in kept.items() if value != _NOTHING})
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
             courses, learnt_at = Courses(), None
             fields: dict[str, object] = {"error": type(error).__name__, "hint": "it is learnt anew from the touches"}
             self._observe(Event("learning_lost", now, "warning", fields))
+            self._unkept = set(kept)
         since = learnt_at or now - _LOOK_BACK
         self._catch_up(courses, prefixes, since, now)
         with self._lock:
@@ -80,13 +84,11 @@ class Learning:
         with self._lock:
             for prefix, before, touch in sorted(told, key=lambda one: one[2].started_at):
                 self._courses.hear(prefix, before, touch)
-                self._news.add(prefix.fingerprint)
 
     def pinged(self, prefix: Prefix, entry: Entry) -> None:
         """One of our pings has ended."""
         with self._lock:
             self._courses.pinged(prefix, entry)
-            self._news.add(prefix.fingerprint)
 
     def advise(self, prefix: Prefix, state: PrefixState, now: datetime) -> PrefixState:
         """The state with the course of this moment; as it is under any other policy."""
@@ -104,16 +106,17 @@ class Learning:
     def keep(self) -> None:
         """Write what was learnt since the last time; what cannot be written now is written the next time."""
         with self._lock:
-            news, self._news = self._news, set()
+            news = self._courses.changed() | self._unkept
+            self._unkept = set()
             if not news:
                 return
             at = self._now()
-            values = {name: json.dumps(self._courses.learnt(name), separators=(",", ":")) for name in (ALL, *news)}
+            values = {name: json.dumps(self._courses.learnt(name), separators=(",", ":")) for name in {ALL, *news}}
         try:
-            self._book.keep_learnt({name: value for name, value in values.items() if value != "{}"}, at)
+            self._book.keep_learnt(values, at)
         except LedgerError as error:
             with self._lock:
-                self._news |= news
+                self._unkept |= news
             self._observe(Event("ledger_failed", at, "error", {"error": str(error), "hint": error.hint}))
 
     def _catch_up(self, courses: Courses, prefixes: Collection[Prefix], since: datetime, now: datetime) -> None:
@@ -134,7 +137,6 @@ class Learning:
             else:
                 states[fingerprint] = planner.absorb(prefix, before, event, 0.5)
                 courses.pinged(prefix, event)
-            self._news.add(fingerprint)
 
 
 def _started_at(event: Entry | Touch) -> datetime:

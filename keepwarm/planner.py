@@ -211,6 +211,12 @@ def quiet_time(prefix: Prefix, state: PrefixState) -> timedelta:
     return period - min(margin_of(prefix, state), period) * _SPREAD
 
 
+def due_at(prefix: Prefix, state: PrefixState) -> datetime | None:
+    """When the ping of a living entry is due that is always busy; None where busy hours or nothing known say it."""
+    expiry = expiry_of(prefix, state)
+    return _due(prefix, state, expiry) if expiry and prefix.busy_hours is ALWAYS else None
+
+
 def tokens_of(prefix: Prefix, state: PrefixState) -> int:
     """Size of the cached part in tokens: as last billed, or estimated before the first usage."""
     return state.cached_tokens or prefix.estimated_tokens

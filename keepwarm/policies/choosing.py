@@ -7,13 +7,16 @@ chosen would have cost is known in full afterwards, and nothing has to be tried 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from keepwarm.policies.silences import Terms
 
 FIVE_MINUTES, ONE_HOUR = 0, 1
 COLD = -1
+
+# Levels of the last gap and of the number of requests.
+Context = tuple[int, int]
 
 # A duel counts this long after its write at the earliest: those that keepwarm loses by silence end last, and counting
 # the others first would make 1h look better than it is.
@@ -32,35 +35,36 @@ class Duel:
 
     Attributes:
         difference: what the first has cost more, in units.
-        circles: what its result counts for.
+        context: what its result counts for, beside its prefix.
     """
 
-    __slots__ = ("began", "circles", "difference", "modes", "rounds")
+    __slots__ = ("began", "context", "difference", "modes", "rounds")
 
-    def __init__(self, began: float, circles: Sequence[Hashable], terms: Terms) -> None:
+    def __init__(self, began: float, context: Context, terms: Terms) -> None:
         self.began = began
-        self.circles = circles
+        self.context = context
         self.modes = [FIVE_MINUTES, ONE_HOUR]
         self.difference = terms.writes[0] - terms.writes[1]
         self.rounds = 0
 
     def to_data(self) -> list[Any]:
         """Plain data."""
-        return [self.began, list(map(_key, self.circles)), self.modes, self.difference, self.rounds]
+        return [self.began, self.context, self.modes, self.difference, self.rounds]
 
     @classmethod
     def from_data(cls, data: Sequence[Any], terms: Terms) -> Duel:
         """As `to_data` gave it."""
-        began, circles, modes, difference, rounds = data
-        duel = cls(began, list(map(_circle, circles)), terms)
+        began, (gap_level, count_level), modes, difference, rounds = data
+        duel = cls(began, (gap_level, count_level), terms)
         duel.modes, duel.difference, duel.rounds = list(modes), difference, rounds
         return duel
 
-    def step(self, passed: Sequence[tuple[float, bool]], terms: Terms, choice: Callable[[], int]) -> bool:
+    def step(self, passed: Sequence[tuple[float, bool]], terms: Terms, choice: int) -> bool:
         """One gap has ended with a request; tells whether both entries are the same now.
 
         Args:
             passed: by ttl, what an entry of it cost in this gap up to the request, and whether it lived through it.
+            terms: of the prefix.
             choice: the ttl that a write would be given now.
         """
         for side, sign in ((0, 1.0), (1, -1.0)):
@@ -68,84 +72,109 @@ class Duel:
             if alive:
                 cost += terms.read
             else:
-                self.modes[side] = choice()
-                cost += terms.writes[self.modes[side]] + terms.cold_start
+                self.modes[side] = choice
+                cost += terms.writes[choice] + terms.cold_start
             self.difference += sign * cost
         self.rounds += 1
         return self.modes[0] == self.modes[1] or self.rounds > _LONGEST_DUEL
 
 
+class _Result(NamedTuple):
+    """A duel that has ended, until it counts."""
+
+    number: int
+    due: float
+    difference: float
+    context: Context
+    name: str
+
+
 class Duels:
-    """What duels have shown: by how much 1h was the better write, on average and by circle."""
+    """What duels have shown: by how much 1h was the better write, on average, by context and by prefix."""
 
     def __init__(self) -> None:
         self._all = [0.0, 0.0]
-        self._by_circle: dict[Hashable, list[float]] = {}
-        self._waiting: deque[tuple[float, float, Sequence[Hashable]]] = deque()
+        self._by_context: dict[Context, list[float]] = {}
+        self._by_name: dict[str, list[float]] = {}
+        self._waiting: deque[_Result] = deque()
+        self._waiting_of: dict[str, list[_Result]] = {}
+        self._ended = 0
 
-    def mean(self, start: float, circles: Sequence[Hashable]) -> float:
-        """The expected difference of the next write, 5m less 1h.
+    def mean(self, start: float, context: Context, name: str) -> float:
+        """The expected difference of the next write of a prefix, 5m less 1h.
 
         Args:
             start: what is expected before any duel has ended.
-            circles: from the widest to the narrowest.
+            context: of the write.
+            name: of the prefix.
         """
         found = (self._all[0] + _PSEUDO_COUNT * start) / (self._all[1] + _PSEUDO_COUNT)
-        for circle in circles:
-            tally = self._by_circle.get(circle)
+        for tally in (self._by_context.get(context), self._by_name.get(name)):
             if tally:
                 found = (tally[0] + _PSEUDO_COUNT * found) / (tally[1] + _PSEUDO_COUNT)
         return found
 
-    def to_data(self) -> dict[str, Any]:
-        """Plain data: all but what is of single prefixes."""
-        shared = {_key(circle): tally for circle, tally in self._by_circle.items() if isinstance(circle, tuple)}
-        waiting = [[due, difference, list(map(_key, circles))] for due, difference, circles in self._waiting]
-        return {"all": self._all, "shared": shared, "waiting": waiting}
+    def to_data(self) -> list[Any]:
+        """Plain data of what belongs to no prefix."""
+        return [self._all, [[*context, *tally] for context, tally in self._by_context.items()], self._ended]
 
-    def own(self, circle: Hashable) -> list[float] | None:
-        """The tally of one circle, to be kept with its prefix."""
-        return self._by_circle.get(circle)
+    def restore(self, data: Sequence[Any]) -> None:
+        """Take in what `to_data` gave."""
+        whole, by_context, self._ended = data
+        self._all = list(whole)
+        self._by_context = {(gap, count): list(tally) for gap, count, *tally in by_context}
 
-    def restore(self, data: Mapping[str, Any], own: Mapping[str, list[float]]) -> None:
-        """Take in what `to_data` and `own` gave."""
-        self._all = list(data["all"])
-        self._by_circle = {_circle(key): list(tally) for key, tally in data["shared"].items()} | dict(own)
-        self._waiting.extend(
-            (due, difference, list(map(_circle, circles))) for due, difference, circles in data["waiting"]
-        )
+    def own_data(self, name: str) -> list[Any]:
+        """Plain data of one prefix."""
+        waiting = [[number, due, difference, context] for number, due, difference, context, _ in self._of(name)]
+        return [self._by_name.get(name), waiting]
 
-    def advance(self, now: float) -> None:
-        """Count what has waited long enough."""
-        waiting = self._waiting
-        while waiting and waiting[0][0] <= now:
-            _, difference, circles = waiting.popleft()
-            self._count(difference, circles)
+    def restore_own(self, own: Mapping[str, Sequence[Any]]) -> None:
+        """Take in what `own_data` gave, of all prefixes."""
+        results = []
+        for name, (tally, waiting) in own.items():
+            if tally:
+                self._by_name[name] = list(tally)
+            results += [
+                _Result(number, due, difference, (gap, count), name)
+                for number, due, difference, (gap, count) in waiting
+            ]
+        for result in sorted(results):
+            self._wait(result)
 
-    def end(self, duel: Duel, now: float) -> None:
-        """A duel has ended: both entries are the same from now on."""
+    def advance(self, now: float) -> list[str]:
+        """Count what has waited long enough; tells of which prefixes."""
+        waiting, names = self._waiting, []
+        while waiting and waiting[0].due <= now:
+            result = waiting.popleft()
+            self._of(result.name).remove(result)
+            self._count(result.difference, result.context, result.name)
+            names.append(result.name)
+        return names
+
+    def end(self, duel: Duel, name: str, now: float) -> None:
+        """A duel of a prefix has ended: both entries are the same from now on."""
         due = duel.began + _DELAY_SECONDS
         if due > now:
-            self._waiting.append((due, duel.difference, duel.circles))
+            self._ended += 1
+            self._wait(_Result(self._ended, due, duel.difference, duel.context, name))
         else:
-            self._count(duel.difference, duel.circles)
+            self._count(duel.difference, duel.context, name)
 
-    def _count(self, difference: float, circles: Sequence[Hashable]) -> None:
+    def _of(self, name: str) -> list[_Result]:
+        return self._waiting_of.get(name, [])
+
+    def _wait(self, result: _Result) -> None:
+        self._waiting.append(result)
+        self._waiting_of.setdefault(result.name, []).append(result)
+
+    def _count(self, difference: float, context: Context, name: str) -> None:
         self._all[0] += difference
         self._all[1] += 1.0
-        for circle in circles:
-            tally = self._by_circle.setdefault(circle, [0.0, 0.0])
+        tallies = (self._by_context.setdefault(context, [0.0, 0.0]), self._by_name.setdefault(name, [0.0, 0.0]))
+        for tally in tallies:
             tally[0] = tally[0] * _MEMORY + difference
             tally[1] = tally[1] * _MEMORY + 1.0
-
-
-def _key(circle: Hashable) -> str:
-    return " ".join(map(str, circle)) if isinstance(circle, tuple) else str(circle)
-
-
-def _circle(key: str) -> Hashable:
-    word, *levels = key.split(" ")
-    return (word, *map(int, levels)) if levels else key
 
 
 class League:

@@ -7,7 +7,10 @@ is that of `docs/decisions/0012-adaptive-policy.md`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from operator import add
 from typing import NamedTuple
 
 # The last stage of each bin: later stages are rarer and alike. Reads at 0.025 of the input price pay for 49 pings.
@@ -16,6 +19,9 @@ BINS = len(_LAST_STAGES)
 STAGES = _LAST_STAGES[-1] + 1
 BIN_OF_STAGE = tuple(next(i for i, last in enumerate(_LAST_STAGES) if stage <= last) for stage in range(STAGES))
 _STAGES_IN_BIN = tuple(BIN_OF_STAGE.count(i) for i in range(BINS))
+
+# By ttl, and by whether a new prefix had begun meanwhile.
+KINDS = 4
 
 # Before anything is known, by ttl (5m, 1h): chances that a silence ends in each stage, in the middle of what streams
 # of real requests showed, and falling below the price of a ping after three of them.
@@ -29,104 +35,95 @@ _PSEUDO_COUNT = 20.0
 # As the prior speaks of a stage that nobody has seen yet, it is scaled by how right it was in the stages before.
 _PRIOR_WEIGHT = 2.0
 
+_NOTHING = (0,) * (2 * BINS)
+
 
 class Tally:
-    """Silences by ttl, by whether a new prefix had begun meanwhile, and by bin.
+    """Silences by kind, each by bin: how many stages were silent at their start, and in how many a request came.
 
     Attributes:
-        risk: how many stages of a bin were silent at their start.
-        ended: in how many of them a request came.
+        kinds: by `kind_of`; None until the first is counted, then the counts of the first by bin, and of the second.
     """
 
-    __slots__ = ("ended", "risk")
+    __slots__ = ("kinds",)
 
     def __init__(self) -> None:
-        self.risk = [0.0] * (4 * BINS)
-        self.ended = [0.0] * (4 * BINS)
+        self.kinds: list[list[int] | None] = [None] * KINDS
 
-    def to_data(self) -> dict[str, list[float]]:
-        """Plain data, without what was never counted."""
-        return {
-            str(index): [round(risk, 3), round(ended, 3)]
-            for index, (risk, ended) in enumerate(zip(self.risk, self.ended, strict=True))
-            if risk or ended
-        }
+    def to_data(self) -> dict[str, list[int]]:
+        """Plain data: by kind `[bin, silent, came, bin, ...]`, without what was never counted."""
+        return {str(kind): _sparse(counts) for kind, counts in enumerate(self.kinds) if counts}
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Sequence[float]]) -> Tally:
-        """As `to_data` gave it; places that are not known any more are left out."""
+    def from_data(cls, data: Mapping[str, Sequence[int]]) -> Tally:
+        """As `to_data` gave it."""
         tally = cls()
-        for index, (risk, ended) in data.items():
-            if int(index) < len(tally.risk):
-                tally.risk[int(index)], tally.ended[int(index)] = float(risk), float(ended)
+        for kind, numbers in data.items():
+            counts = tally.open(int(kind))
+            for i, silent, came in zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True):
+                counts[i], counts[BINS + i] = silent, came
         return tally
 
-    def add(self, entered: Iterable[tuple[int, int]], ended: int | None) -> None:
-        """Count stages that were entered, and where the silence ended.
+    @classmethod
+    def sum_of(cls, tallies: Iterable[Tally]) -> Tally:
+        """All of them together."""
+        whole = cls()
+        for tally in tallies:
+            for kind, counts in enumerate(tally.kinds):
+                if counts:
+                    whole.kinds[kind] = list(map(add, whole.kinds[kind] or _NOTHING, counts))
+        return whole
 
-        Args:
-            entered: `(index, stages)`.
-            ended: the index in which a request came; None while it is silent.
-        """
-        risk = self.risk
-        for index, stages in entered:
-            risk[index] += stages
-        if ended is not None:
-            self.ended[ended] += 1.0
-
-
-def index_of(ttl: int, stage: int, superseded: bool) -> int:
-    """Where a stage stands in a tally; ttl is 0 for 5m and 1 for 1h."""
-    return (2 * ttl + superseded) * BINS + BIN_OF_STAGE[stage]
+    def open(self, kind: int) -> list[int]:
+        """Counts for a kind of which there were none, to be added to in place."""
+        counts = self.kinds[kind] = [0] * (2 * BINS)
+        return counts
 
 
-def stretches(ttl: int, first: int, end: int, superseded_from: int) -> list[tuple[int, int]]:
-    """The stages from `first` up to `end` as `(index, stages)`; from `superseded_from` on they are superseded."""
+def _sparse(counts: Sequence[int]) -> list[int]:
+    seen = (i for i in range(BINS) if counts[i])
+    return [number for i in seen for number in (i, counts[i], counts[BINS + i])]
+
+
+def kind_of(ttl: int, superseded: bool) -> int:
+    """Which kind of silence; ttl is 0 for 5m and 1 for 1h."""
+    return 2 * ttl + superseded
+
+
+@lru_cache(maxsize=STAGES * STAGES)
+def stretches(first: int, end: int) -> tuple[tuple[int, int], ...]:
+    """The stages from `first` up to `end` as `(bin, stages)`."""
+    return tuple(Counter(BIN_OF_STAGE[stage] for stage in range(first, end)).items())
+
+
+def prior(widest: Tally, ttl: int) -> list[float]:
+    """The chances to start from: those built in, scaled where nobody was yet by how right they were before."""
+    quiet, superseded = (widest.kinds[kind_of(ttl, each)] or _NOTHING for each in (False, True))
     found = []
-    stage, end = first, min(end, STAGES)
-    while stage < end:
-        upto = min(end, _LAST_STAGES[BIN_OF_STAGE[stage]] + 1)
-        if stage < superseded_from < upto:
-            upto = superseded_from
-        found.append((index_of(ttl, stage, stage >= superseded_from), upto - stage))
-        stage = upto
+    came = expected = _PRIOR_WEIGHT
+    for i, chance in enumerate(PRIORS[ttl]):
+        found.append(min(0.9, chance * came / expected))
+        came += quiet[BINS + i] + superseded[BINS + i]
+        expected += chance * (quiet[i] + superseded[i])
     return found
 
 
-def chances(circles: Sequence[Tally], ttl: int, superseded: bool | None) -> list[float]:
+def chances(start: Sequence[float], circles: Iterable[Tally], kind: int) -> Sequence[float]:
     """For each bin, the chance that a silence ends in one of its stages, given that it reached it.
 
     Args:
+        start: as `prior` gives it.
         circles: from the widest to the narrowest; each starts from what the wider ones say.
-        ttl: 0 for 5m, 1 for 1h.
-        superseded: None for both together.
+        kind: of the silence.
     """
-    both = superseded is None
-    start = (2 * ttl + bool(superseded)) * BINS
-    found = _scaled_prior(circles[0], ttl)
     for tally in circles:
-        risk, ended = tally.risk, tally.ended
-        if both:
-            found = [
-                (ended[i] + ended[i + BINS] + _PSEUDO_COUNT * chance) / (risk[i] + risk[i + BINS] + _PSEUDO_COUNT)
-                for i, chance in enumerate(found, start)
+        counts = tally.kinds[kind]
+        if counts:
+            start = [
+                (came + _PSEUDO_COUNT * chance) / (silent + _PSEUDO_COUNT)
+                for silent, came, chance in zip(counts, counts[BINS:], start, strict=False)
             ]
-        else:
-            found = [
-                (ended[i] + _PSEUDO_COUNT * chance) / (risk[i] + _PSEUDO_COUNT) for i, chance in enumerate(found, start)
-            ]
-    return found
-
-
-def _scaled_prior(widest: Tally, ttl: int) -> list[float]:
-    risk, ended, start = widest.risk, widest.ended, 2 * ttl * BINS
-    found = []
-    came = expected = _PRIOR_WEIGHT
-    for i, chance in enumerate(PRIORS[ttl], start):
-        found.append(min(0.9, chance * came / expected))
-        came += ended[i] + ended[i + BINS]
-        expected += chance * (risk[i] + risk[i + BINS])
-    return found
+    return start
 
 
 class Stop(NamedTuple):
@@ -154,9 +151,22 @@ def stop(chance_of: Sequence[float], avoided: float, price: float) -> Stop:
     worth, stage, found = 0.0, STAGES, STAGES
     for chance, stages in zip(reversed(chance_of), reversed(_STAGES_IN_BIN), strict=True):
         certain, silent = avoided * chance - price, 1.0 - chance
-        for _ in range(stages):
-            stage -= 1
-            worth = certain + silent * worth
-            if worth <= 0.0:
-                worth, found = 0.0, stage
+        stage -= stages
+        if certain > 0.0:
+            left = silent**stages
+            worth = certain * (1.0 - left) / chance + left * worth
+        elif worth == 0.0:
+            found = stage
+        else:
+            worth, gone = _fallen(worth, certain, silent, stages)
+            found = stage if gone else found
     return Stop(found, avoided * chance_of[BIN_OF_STAGE[found]] if found < STAGES else 0.0)
+
+
+def _fallen(worth: float, certain: float, silent: float, stages: int) -> tuple[float, bool]:
+    """What is left of a worth before stages that lose by themselves, and whether it is nothing."""
+    for _ in range(stages):
+        worth = certain + silent * worth
+        if worth <= 0.0:
+            return 0.0, True
+    return worth, False

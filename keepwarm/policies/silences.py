@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from keepwarm.policies.hazards import STAGES, Stop, Tally, index_of, stretches
+from keepwarm.policies.hazards import BIN_OF_STAGE, BINS, STAGES, Stop, Tally, kind_of, stretches
 
 if TYPE_CHECKING:
-    from keepwarm.policies.learner import Record
+    from keepwarm.policies.records import Record
 
 # A silence is counted in so many steps: after each of these stages, those that last and those that have ended since
 # together. Counting ended ones at once and silent ones later would make young statistics too hopeful.
 CHECKS = (1, 2, 3, 4, 6, 8, 12, 20, 28, STAGES)
+COUNTED = len(CHECKS) + 1
 
 _NEVER_SUPERSEDED = 1 << 30
 
@@ -39,30 +40,74 @@ class Terms(NamedTuple):
     periods: tuple[float, float]
 
 
+class Beginnings:
+    """When each prefix was asked for for the very first time, in the order in which that was told."""
+
+    def __init__(self, moments: Sequence[float] = ()) -> None:
+        self._moments = list(moments)
+
+    def __len__(self) -> int:
+        return len(self._moments)
+
+    def add(self, moment: float) -> None:
+        """One more prefix has begun."""
+        self._moments.append(moment)
+
+    def after(self, count: int) -> float | None:
+        """When the first prefix began after so many; None while none has."""
+        return self._moments[count] if count < len(self._moments) else None
+
+
 class Silence:
     """The time since the last request of a prefix, and once it has ended, the gap that it was.
 
     Attributes:
+        number: of the request that it began with, among all of all prefixes.
         began: when the last request came.
         others: how many prefixes had begun until then.
         reach: seconds from `began` after which no ping is sent, since the busy hours end.
-        circles: the tallies that it counts for, widest first.
+        context: what it counts for: by return, by activity and by part of the week.
+        circles: the tallies of these, widest first.
         gap: seconds until the next request; None while it lasts.
-        steps: how many checks it has passed, by ttl.
+        steps: how many checks it has passed, by ttl; `COUNTED` when there is nothing more to count.
         stops: where pinging stops, by ttl and then (while quiet, once superseded); None until the first ping is due.
     """
 
-    __slots__ = ("began", "circles", "gap", "others", "reach", "record", "steps", "stops")
+    __slots__ = ("began", "circles", "context", "gap", "number", "others", "reach", "record", "steps", "stops")
 
-    def __init__(self, record: Record, began: float, others: int, reach: float, circles: Sequence[Tally]) -> None:
+    def __init__(
+        self, record: Record, number: int, began: float, others: int, reach: float, context: tuple[int, int, int]
+    ) -> None:
         self.record = record
+        self.number = number
         self.began = began
         self.others = others
         self.reach = reach
-        self.circles = circles
+        self.context = context
+        self.circles: Sequence[Tally] = ()
         self.gap: float | None = None
         self.steps = [0, 0]
         self.stops: list[tuple[Stop, Stop] | None] = [None, None]
+
+    def to_data(self) -> list[Any]:
+        """Plain data."""
+        stops = [pair and [list(stop) for stop in pair] for pair in self.stops]
+        return [self.number, self.began, self.others, self.reach, self.context, self.gap, self.steps, stops]
+
+    @classmethod
+    def from_data(cls, record: Record, data: Sequence[Any]) -> Silence:
+        """As `to_data` gave it, but for its circles.
+
+        Args:
+            record: whose it is.
+            data: that was kept.
+        """
+        number, began, others, reach, context, gap, steps, stops = data
+        by_return, by_activity, slot = context
+        silence = cls(record, number, began, others, reach, (by_return, by_activity, slot))
+        silence.gap, silence.steps = gap, list(steps)
+        silence.stops = [pair and (Stop(*pair[0]), Stop(*pair[1])) for pair in stops]
+        return silence
 
     def due(self, stage: int, ttl: int) -> float:
         """When the ping of a stage is due, and the stage before it is over."""
@@ -72,33 +117,53 @@ class Silence:
         """How many stages begin in a gap: so many pings would be sent without a stop."""
         return int(gap / self.record.terms.periods[ttl])
 
-    def superseded_from(self, beginnings: Sequence[float], ttl: int) -> int:
+    def superseded_from(self, beginnings: Beginnings, ttl: int) -> int:
         """The first stage at whose ping a new prefix had begun since the last request."""
-        if self.others >= len(beginnings):
+        superseded_at = beginnings.after(self.others)
+        if superseded_at is None:
             return _NEVER_SUPERSEDED
-        return max(0, ceil((beginnings[self.others] - self.began) / self.record.terms.periods[ttl]) - 1)
+        return max(0, ceil((superseded_at - self.began) / self.record.terms.periods[ttl]) - 1)
 
-    def count(self, beginnings: Sequence[float], ttl: int, first: int, end: int) -> None:
+    def count(self, beginnings: Beginnings, ttl: int, first: int, end: int) -> bool:
         """Count the stages from `first` up to `end`, as far as they began, in all its tallies.
 
         A request that comes after the ping of a stage, but before the entry would have died without it, does not end
         the stage: it counts as one more that the ping was not of use in.
+
+        Returns:
+            Whether the silence has ended by then.
         """
+        last, over = -1, False
+        gap = self.gap
+        if gap is not None:
+            begun = self.stages(gap, ttl)
+            if begun <= end:
+                end, over = begun, True
+                last = begun - 1 if gap > self.outlives(begun - 1, ttl) else -1
         switch = self.superseded_from(beginnings, ttl)
-        last = None
-        if self.gap is not None:
-            begun = self.stages(self.gap, ttl)
-            end = min(end, begun)
-            if first < begun == end and self.gap > self.outlives(begun - 1, ttl):
-                last = index_of(ttl, begun - 1, begun - 1 >= switch)
-        entered = stretches(ttl, first, end, switch)
-        for tally in self.circles:
-            tally.add(entered, last)
+        if switch <= first:
+            self._add(kind_of(ttl, True), first, end, last)
+        elif switch >= end:
+            self._add(kind_of(ttl, False), first, end, last)
+        else:
+            self._add(kind_of(ttl, False), first, switch, last)
+            self._add(kind_of(ttl, True), switch, end, last)
+        return over
 
     def outlives(self, pings: int, ttl: int) -> float:
         """The longest gap that an entry lives through with so many pings, in seconds."""
         terms = self.record.terms
         return terms.lifetimes[ttl] + pings * terms.periods[ttl]
+
+    def _add(self, kind: int, first: int, end: int, last: int) -> None:
+        entered = stretches(first, end)
+        ended = BINS + BIN_OF_STAGE[last] if first <= last < end else None
+        for tally in self.circles:
+            counts = tally.kinds[kind] or tally.open(kind)
+            for i, stages in entered:
+                counts[i] += stages
+            if ended is not None:
+                counts[ended] += 1
 
 
 def pings_sent(stops: tuple[Stop, Stop], superseded_from: int) -> int:

@@ -30,6 +30,10 @@ class Account:
         self.own += own
         self.shadow += shadow
 
+    def to_data(self) -> list[float]:
+        """Plain data, as `Account(...)` takes it."""
+        return [self.own, self.shadow]
+
 
 def affordable(prefix: Account, everything: Account, own: float, shadow: float = 0.0) -> bool:
     """Whether a cost leaves both accounts within their bounds.

@@ -7,9 +7,9 @@ no more than the daemon would: every action depends on earlier arrivals only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from heapq import heappop, heappush
@@ -22,6 +22,7 @@ from keepwarm.model import (
     Action,
     Api,
     BusyHours,
+    BusyHoursPolicy,
     Course,
     Decision,
     Entry,
@@ -41,6 +42,9 @@ from keepwarm.model import (
 from keepwarm.simulate.traces import Arrival
 
 _NOTHING = Decimal(0)
+
+# An idle limit may be as good as none.
+_LONGEST_TAIL = timedelta(weeks=1)
 
 
 class Learner(Protocol):
@@ -70,13 +74,15 @@ class Learner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How the prefixes of a replay are registered; all alike, without prewarming.
+    """How the prefixes of a replay are registered: as given, all others alike and without prewarming.
 
     Attributes:
         ttl: None for `ttl: auto`.
         rewrite_rate: the share of pings that find their living entry gone and write it.
         learner: builds a fresh one; needed by the adaptive policy.
         busy_hours: of all of them.
+        registered: prefixes as the registry has them, by their id in the trace; their own settings count. None of them
+            is written or pinged before its first request.
     """
 
     policy: Policy
@@ -85,6 +91,7 @@ class Rules:
     rewrite_rate: float = 0.0
     learner: Callable[[ModelFacts], Learner] | None = None
     busy_hours: BusyHours = ALWAYS
+    registered: Mapping[str, Prefix] = field(default_factory=dict)
 
 
 class Kind(StrEnum):
@@ -118,7 +125,9 @@ Tell = Callable[[Happening], None]
 def replay(arrivals: Sequence[Arrival], rules: Rules, tell: Tell) -> None:
     """Tell everything that is paid for, in the order of time.
 
-    It ends with the last arrival of all: pings that would follow are not told, whatever the policy.
+    After the last arrival it goes on until the policy has given up every prefix, at most for a week: nobody can know
+    that no more requests come, so these pings are paid for too. Busy hours give nothing up; with them it ends with the
+    last arrival of all, which flatters them.
 
     Args:
         arrivals: ascending.
@@ -130,7 +139,8 @@ def replay(arrivals: Sequence[Arrival], rules: Rules, tell: Tell) -> None:
     runner = _Runner(rules, tell)
     for arrival in arrivals:
         runner.arrive(arrival)
-    runner.send_until(arrivals[-1].at)
+    endless = isinstance(rules.policy, BusyHoursPolicy)
+    runner.send_until(arrivals[-1].at + (timedelta(0) if endless else _LONGEST_TAIL))
 
 
 @dataclass(slots=True)
@@ -139,12 +149,18 @@ class _Run:
 
     Attributes:
         alarm: when it is looked at next without a request; None when nothing is due before one.
+        due_after: the touch after which it is looked at when its ping is due.
+        lifetimes: by the ttl that was billed, which every write here tells.
+        quiet: how long after a touch no ping is due, likewise.
     """
 
     prefix: Prefix
     state: PrefixState
+    lifetimes: Mapping[Ttl, timedelta]
+    quiet: Mapping[Ttl, timedelta]
     tokens: int = 0
     alarm: datetime | None = None
+    due_after: datetime | None = None
 
 
 class _Runner:
@@ -156,10 +172,7 @@ class _Runner:
         self._numbers = count()
         self._learner = rules.learner(rules.facts) if rules.learner else None
         self._ttl = rules.ttl or Ttl.FIVE_MINUTES
-        example = _prefix("", rules, self._ttl)
-        # By the ttl that was billed, which every write here tells.
-        self._lifetimes = {ttl: planner.lifetime_of(example, PrefixState(billed_ttl=ttl)) for ttl in Ttl}
-        self._quiet = {ttl: planner.quiet_time(example, PrefixState(billed_ttl=ttl)) for ttl in Ttl}
+        self._alike = _times_of(_prefix("", rules, self._ttl))
         self._usages: dict[tuple[int, Ttl | None], Usage] = {}
 
     def arrive(self, arrival: Arrival) -> None:
@@ -168,20 +181,19 @@ class _Runner:
         self.send_until(at)
         run = self._runs.get(prefix_id)
         if run is None:
-            run = self._runs[prefix_id] = _Run(_prefix(prefix_id, self._rules, self._ttl), PrefixState())
+            run = self._runs[prefix_id] = self._register(prefix_id)
         run.tokens = tokens
         prefix, before, learner = run.prefix, run.state, self._learner
-        ttl = before.billed_ttl or self._ttl
-        alive = before.touched_at is not None and at <= before.touched_at + self._lifetimes[ttl]
+        ttl = before.billed_ttl or prefix.ttl
+        alive = before.touched_at is not None and at <= before.touched_at + run.lifetimes[ttl]
         if not alive:
-            auto = learner is not None and self._rules.ttl is None
-            ttl = learner.choose_ttl(prefix, before, at) if learner and auto else self._ttl
+            ttl = learner.choose_ttl(prefix, before, at) if learner and prefix.auto_ttl else prefix.ttl
         touch = _touch(prefix, at, self._usage(tokens, None if alive else ttl))
         run.state = planner.absorb_touch(prefix, before, touch)
         if learner:
             learner.hear(prefix, before, touch)
         self._tell(Happening(at, prefix_id, Kind.READ if alive else Kind.WRITE, tokens, ttl))
-        due = at + self._quiet[ttl]
+        due = at + run.quiet[ttl]
         if run.alarm is None or run.alarm > due:
             self._arm(run, due)
 
@@ -195,28 +207,46 @@ class _Runner:
 
     def _look(self, run: _Run, now: datetime) -> None:
         """What the daemon does when a timer fires: decide anew, send if it is due, and set the timer."""
-        touched_at, quiet = run.state.touched_at, self._quiet[run.state.billed_ttl or self._ttl]
+        touched_at, quiet = run.state.touched_at, run.quiet[run.state.billed_ttl or run.prefix.ttl]
         if touched_at and now < touched_at + quiet:
             self._arm(run, touched_at + quiet)
             return
+        if touched_at != run.due_after:  # once for each touch: what spreads pings is a hash
+            run.due_after = touched_at
+            due = planner.due_at(run.prefix, run.state)
+            if due and now < due:
+                self._arm(run, due)
+                return
         if self._learner:  # only now, as the keeper: what has happened since the last request counts too
-            run.state = replace(run.state, course=self._learner.course(run.prefix, run.state, now))
+            course = self._learner.course(run.prefix, run.state, now)
+            if course != run.state.course:
+                run.state = replace(run.state, course=course)
         decision = planner.decide(run.prefix, run.state, now)
         if decision.at is None:
             return
         if decision.action is Action.PING and decision.at <= now:
             self._ping(run, decision, now)
-            self._arm(run, now + self._quiet[run.state.billed_ttl or self._ttl])
+            self._arm(run, now + run.quiet[run.state.billed_ttl or run.prefix.ttl])
         else:
             self._arm(run, decision.at)
+
+    def _register(self, prefix_id: str) -> _Run:
+        prefix = self._rules.registered.get(prefix_id)
+        if prefix:
+            return _Run(prefix, PrefixState(), *_times_of(prefix))
+        return _Run(_prefix(prefix_id, self._rules, self._ttl), PrefixState(), *self._alike)
 
     def _arm(self, run: _Run, at: datetime) -> None:
         run.alarm = at
         heappush(self._alarms, (at, next(self._numbers), run))
 
     def _ping(self, run: _Run, decision: Decision, now: datetime) -> None:
-        prefix, ttl = run.prefix, run.state.billed_ttl or self._ttl
-        rewritten = self._rules.rewrite_rate > 0 and _lot(prefix.name, now) < self._rules.rewrite_rate
+        prefix = run.prefix
+        if decision.warm_until:
+            ttl = run.state.billed_ttl or prefix.ttl
+            rewritten = self._rules.rewrite_rate > 0 and _lot(prefix.name, now) < self._rules.rewrite_rate
+        else:
+            ttl, rewritten = planner.choose_ttl(prefix, run.state, now).ttl, True
         usage = self._usage(run.tokens, ttl if rewritten else None)
         verdict = Verdict.REWRITE if rewritten else Verdict.HIT
         intent = Intent(prefix.name, prefix.fingerprint, prefix.model_id, prefix.route.region, prefix.api, ttl,
@@ -247,6 +277,15 @@ def _lot(prefix_id: str, at: datetime) -> float:
     """A number in [0, 1) for each ping, whatever else happens."""
     digest = hashlib.blake2b(f"{prefix_id} {at.timestamp()}".encode(), digest_size=4).digest()
     return int.from_bytes(digest) / 2**32
+
+
+def _times_of(prefix: Prefix) -> tuple[Mapping[Ttl, timedelta], Mapping[Ttl, timedelta]]:
+    """Its lifetimes and quiet times by ttl."""
+    states = {ttl: PrefixState(billed_ttl=ttl) for ttl in Ttl}
+    return (
+        {ttl: planner.lifetime_of(prefix, state) for ttl, state in states.items()},
+        {ttl: planner.quiet_time(prefix, state) for ttl, state in states.items()},
+    )
 
 
 def _prefix(prefix_id: str, rules: Rules, ttl: Ttl) -> Prefix:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from keepwarm import clairvoyant
 from keepwarm.clairvoyant import Request
+from keepwarm.courses import Courses
 from keepwarm.model import (
     AdaptivePolicy,
     BusyHoursPolicy,
@@ -105,18 +106,18 @@ def test_nothing_is_paid_when_nobody_comes():
 
 
 def test_a_tiny_trace_by_hand():
-    """Two pings carry the entry over ten minutes; the third request comes after two more and its death."""
+    """Two pings carry the entry over ten minutes; the third comes after two more and its death, and nobody after it."""
     found = played(at(0, 600, 1_800), Rules(IdleLimitPolicy(2), M5, FACTS))
-    assert kinds(found) == ["write", "ping", "ping", "read", "ping", "ping", "write"]
+    assert kinds(found) == ["write", "ping", "ping", "read", "ping", "ping", "write", "ping", "ping"]
     pings = [seconds_of(each.at) for each in found if each.kind is Kind.PING]
-    for before, ping in zip((0, pings[0], 600, pings[2]), pings, strict=True):
+    for before, ping in zip((0, pings[0], 600, pings[2], 1_800, pings[4]), pings, strict=True):
         assert 255 <= ping - before <= 270
     trace = Trace("tiny", tuple(at(0, 600, 1_800)))
     setting = Setting(FACTS)
     total = run(trace, Measure(trace, FACTS, 0), Candidate("x", IdleLimitPolicy(2), M5), setting).total
-    assert total.spent.cost.units == pytest.approx(2 * 1.25 + 5 * 0.1)
-    assert total.spent.cost.usd == pytest.approx((2 * 3.75 + 5 * 0.3) / 1_000)
-    assert (total.spent.pings, total.spent.cost.cold, total.cold_rate) == (4, 2, pytest.approx(2 / 3))
+    assert total.spent.cost.units == pytest.approx(2 * 1.25 + 7 * 0.1)
+    assert total.spent.cost.usd == pytest.approx((2 * 3.75 + 7 * 0.3) / 1_000)
+    assert (total.spent.pings, total.spent.cost.cold, total.cold_rate) == (6, 2, pytest.approx(2 / 3))
     assert total.never.units == pytest.approx(3 * 1.25)
     assert total.best.units == pytest.approx(1.25 + 0.1 + 3 * 0.1 + 0.1 + 0.1)
     assert total.yardstick.best[None].units == pytest.approx(1.25 + 6 * 0.1)
@@ -159,12 +160,27 @@ def test_a_change_of_clocks_changes_nothing_where_it_is_always_busy():
     assert kinds(first) == kinds(later)
 
 
-@pytest.mark.parametrize(
-    ("policy", "pings"), [(BusyHoursPolicy(), 2), (IdleLimitPolicy(1), 1), (IdleLimitPolicy(9), 2)]
-)
-def test_a_replay_ends_with_the_last_request_of_all(policy, pings):
-    found = played([*at(0), *at(10_000, prefix_id="b")], Rules(policy, H1, FACTS))
-    assert kinds(found) == ["write", *["ping"] * pings, "write"]
+@pytest.mark.parametrize(("limit", "pings"), [(0, 0), (1, 1), (9, 9)])
+def test_a_replay_pays_for_the_pings_after_the_last_request_until_the_policy_gives_up(limit, pings):
+    found = played([*at(0), *at(10_000, prefix_id="b")], Rules(IdleLimitPolicy(limit), H1, FACTS))
+    for name in "ab":
+        assert kinds([each for each in found if each.prefix_id == name]) == ["write", *["ping"] * pings]
+
+
+def test_busy_hours_never_give_up_and_end_with_the_last_request_of_all():
+    found = played([*at(0), *at(10_000, prefix_id="b")], Rules(BusyHoursPolicy(), H1, FACTS))
+    assert kinds(found) == ["write", "ping", "ping", "write"]
+
+
+def test_an_idle_limit_that_is_as_good_as_none_is_replayed_for_a_week():
+    found = played(at(0), Rules(IdleLimitPolicy(999_999), H1, FACTS))
+    assert 6.9 < (found[-1].at - MONDAY) / timedelta(days=1) <= 7
+
+
+def test_an_idle_limit_gives_up_with_the_busy_hours_too():
+    rules = Rules(IdleLimitPolicy(30), H1, FACTS, busy_hours=make_hours("Mon-Fri 08:00-18:00", timezone="UTC"))
+    found = played(at(9 * 3_600), rules)
+    assert kinds(found) == ["write", *["ping"] * 9]
 
 
 def test_a_learner_steers_pings_and_the_ttl_of_the_next_write():
@@ -177,8 +193,9 @@ def test_a_learner_steers_pings_and_the_ttl_of_the_next_write():
     found = played(at(0, 30_000, 30_100, 50_000), Rules(AdaptivePolicy(), None, FACTS, learner=learner))
     assert [(each.kind, each.ttl) for each in found] == [
         (Kind.WRITE, M5), (Kind.PING, M5), (Kind.WRITE, H1), (Kind.READ, H1), (Kind.PING, H1), (Kind.WRITE, H1),
+        (Kind.PING, H1),
     ]  # fmt: skip
-    assert parrots[0].told == {"rewrite": 3, "hit": 1, "ping hit": 2}
+    assert parrots[0].told == {"rewrite": 3, "hit": 1, "ping hit": 3}
     assert 255 <= seconds_of(found[1].at) <= 270
     assert 57 * 60 <= seconds_of(found[4].at) - 30_100 <= 58 * 60  # the margin of an entry of 1h
 
@@ -187,7 +204,7 @@ def test_where_the_ttl_is_fixed_a_learner_steers_only_pings():
     rules = Rules(AdaptivePolicy(), M5, FACTS, learner=lambda _: Parrot(Course(2, H1)))
     found = played(at(0, 30_000), rules)
     assert {each.ttl for each in found} == {M5}
-    assert kinds(found) == ["write", "ping", "ping", "write"]
+    assert kinds(found) == ["write", "ping", "ping", "write", "ping", "ping"]
 
 
 def test_the_first_write_asks_for_what_the_learner_chooses():
@@ -223,6 +240,9 @@ RULES = st.sampled_from([
     Rules(IdleLimitPolicy(2), H1, FACTS, rewrite_rate=0.3),
     Rules(BusyHoursPolicy(), H1, FACTS),
     Rules(AdaptivePolicy(), None, FACTS, learner=lambda _: Counting()),
+    Rules(AdaptivePolicy(), M5, FACTS, learner=lambda _: Courses()),
+    Rules(AdaptivePolicy(), H1, FACTS, rewrite_rate=0.3, learner=lambda _: Courses()),
+    Rules(AdaptivePolicy(), None, FACTS, learner=lambda _: Courses()),
 ])  # fmt: skip
 
 
@@ -245,7 +265,8 @@ def test_what_comes_later_changes_nothing_before(steps, rules, data):
     cut = data.draw(st.integers(1, len(arrivals) - 1))
     whole, early = by_time(played(arrivals, rules)), by_time(played(arrivals[:cut], rules))
     end, moment = arrivals[cut - 1].at, arrivals[cut].at
-    seen = [[each for each in found if each.at < moment and each.at <= end] for found in (early, whole)]
+    upto = end if isinstance(rules.policy, BusyHoursPolicy) else moment  # after its end it is silent, whatever comes
+    seen = [[each for each in found if each.at < moment and each.at <= upto] for found in (early, whole)]
     assert seen[0] == seen[1]
 
 
@@ -283,7 +304,7 @@ def test_only_the_later_part_is_counted_and_carries_its_entries_over():
     trace = Trace("x", tuple(at(0, 200, 400, 2_000)))
     total = run(trace, Measure(trace, FACTS, 0.5), Candidate("x", IdleLimitPolicy(1), M5), Setting(FACTS)).total
     assert total.yardstick.requests == 2
-    assert total.spent.cost.units == pytest.approx(0.1 + 0.1 + 1.25)  # a read, its ping, a write
+    assert total.spent.cost.units == pytest.approx(0.1 + 0.1 + 1.25 + 0.1)  # a read, its ping, a write, its ping
     assert total.never.units == pytest.approx(0.1 + 1.25)
     assert total.best.units == pytest.approx(0.1 + 5 * 0.1 + 0.1)
 
