@@ -70,7 +70,9 @@ def _paint(snapshot: Snapshot) -> RenderableType:
         shown.add_row(line.name, _state(line), pings, usd(line.refresh_cost_usd), _asked(line.kept), _asked(line.twin))
     left = snapshot.total_seconds - snapshot.passed_seconds
     return Group(
-        f"minute {passed:.0f} of {snapshot.total_seconds / scene.TIME_SCALE / 60:.0f} ({left:.0f} s to go)", shown
+        f"minute {passed:.0f} of {snapshot.total_seconds / scene.TIME_SCALE / 60:.0f} ({left:.0f} s to go)",
+        f"its page until then: {snapshot.page}" if snapshot.page else "",
+        shown,
     )
 
 

@@ -83,7 +83,7 @@ class Show:
                 self._paint_until_end(tally, paint, process)
                 for application in twins:
                     application.stop()
-            snapshot = Snapshot(self._seconds, self._seconds, tally.lines())
+            snapshot = Snapshot(self._seconds, self._seconds, tally.lines(), tally.page)
             with opened(settings) as parts:
                 report = make_report(parts, began, clock.utc_now())
             return Result(snapshot, report, process.returncode)
@@ -93,7 +93,7 @@ class Show:
         while (passed := clock.steady_seconds() - start) < self._seconds:
             if process.poll() is not None:
                 raise LedgerError(f"the daemon of the demo ended by itself with exit code {process.returncode}")
-            paint(Snapshot(passed, self._seconds, tally.lines()))
+            paint(Snapshot(passed, self._seconds, tally.lines(), tally.page))
             clock.sleep(_PAINT)
 
 
@@ -105,7 +105,7 @@ def _daemon(settings: Settings, url: str, tally: Tally) -> Iterator[subprocess.P
         "KEEPWARM_REGISTRY": str(settings.registry),
         "KEEPWARM_STATE_DIR": str(settings.state_dir),
         "KEEPWARM_LOG_FORMAT": "json",
-        "KEEPWARM_LISTEN": "off",
+        "KEEPWARM_LISTEN": "127.0.0.1:0",
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": url,
         "AWS_ACCESS_KEY_ID": "kept",
         "AWS_SECRET_ACCESS_KEY": "demo",

@@ -14,6 +14,9 @@ from typing import Any
 
 from keepwarm.demo.scene import PARTS
 
+# A strip of the page spans three minutes instead of a day: at 1:50 that is two hours and a half.
+_HOURS_OF_STRIPS = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -58,19 +61,29 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All prefixes at one moment of the demo."""
+    """All prefixes at one moment of the demo.
+
+    Attributes:
+        page: where the daemon serves its page; empty before it does.
+    """
 
     passed_seconds: float
     total_seconds: float
     lines: tuple[Line, ...]
+    page: str = ""
 
 
 class Tally:
-    """Counts; safe to use from many threads."""
+    """Counts; safe to use from many threads.
+
+    Attributes:
+        page: where the daemon serves its page; empty before it does.
+    """
 
     def __init__(self) -> None:
         self._lines = {part.name: Line(part.name) for part in PARTS}
         self._lock = threading.Lock()
+        self.page = ""
 
     def lines(self) -> tuple[Line, ...]:
         """Every prefix as it stands now."""
@@ -81,6 +94,8 @@ class Tally:
         """Take in one log line of the daemon."""
         name, line = str(event.get("event", "")), None
         with self._lock:
+            if name == "daemon_started":
+                self.page = f"http://{event['listens']}/?hours={_HOURS_OF_STRIPS}"
             line = self._lines.get(str(event.get("prefix", "")))
             if line is None:
                 return
