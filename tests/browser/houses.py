@@ -44,10 +44,17 @@ class House(Home):
     def url(self) -> str:
         return f"http://{self.address}"
 
+    def get(self, path: str) -> dict[str, Any]:
+        """What the daemon tells of itself."""
+        return self._ask(Request(f"{self.url}{path}"))
+
     def post(self, path: str, **body: object) -> dict[str, Any]:
         """Tell the daemon something; its answer."""
-        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        request = Request(f"{self.url}{path}", json.dumps(body).encode(), headers, method="POST")
+        headers = {"Content-Type": "application/json"}
+        return self._ask(Request(f"{self.url}{path}", json.dumps(body).encode(), headers, method="POST"))
+
+    def _ask(self, request: Request) -> dict[str, Any]:
+        request.add_header("Authorization", f"Bearer {TOKEN}")
         with urlopen(request, timeout=20) as answer:
             found: dict[str, Any] = json.loads(answer.read())
         return found

@@ -29,6 +29,7 @@ from keepwarm.settings import Settings
 from tests.browser.houses import REFUSED_MODEL, TOKEN, House, write_many
 from tests.browser.past import write_past
 from tests.builders import CLAUDE, shipped_catalog
+from tests.daemons import soon
 
 HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 OPUS = "us.anthropic.claude-opus-4-5-20251101-v1:0"
@@ -158,14 +159,23 @@ def main() -> None:
             house = House(Path(folder) / "many", emulator)
             write_many(house.registry, 2000)
             house.begin()
+            wait_until_leading(house)
+            for number in range(5):
+                house.ping(f"assistant-{number:04}", "for the picture")
             camera.take("many-light", f"{house.url}/?group=tag.team")
             camera.take("many-dark", house.url, dark=True)
             house.end()
 
 
+def wait_until_leading(house: House) -> None:
+    """Until the daemon is done with its start."""
+    assert soon(lambda: house.get("/v1/summary")["role"] == "leader", seconds=60)
+
+
 def take_office(camera: Camera, house: House) -> None:
     """The pictures of the office."""
-    for name, *_ in OFFICE:
+    wait_until_leading(house)
+    for name, *_ in OFFICE * 2:  # the first writes what the emulator has never seen
         house.ping(name, "for the picture")
     house.post("/v1/prefixes/sales-coach/pause", **{"for": "2h", "why": "its handbook is rewritten", "by": "mara"})
     for theme in ("light", "dark"):

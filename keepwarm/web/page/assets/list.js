@@ -5,7 +5,7 @@ import { makeGroup, Row } from "./rows.js";
 
 const AT_ONCE = 60;
 const OVERDUE_MS = 1500;
-const DEFAULTS = { query: "", state: "", sort: "name", group: "" };
+const DEFAULTS = { query: "", state: "", sort: "state", group: "" };
 
 const ORDER = { stopped: 0, paused: 1, cold: 2, warm: 3 };
 const week = (prefix, name) => prefix.money?.seven_days?.[name] ?? 0;
@@ -85,9 +85,9 @@ export class List {
       this.prefixes.set(prefix.name, { ...prefix, searched: wordsOf(prefix) });
       const row = this.rows.get(prefix.name);
       if (row && JSON.stringify(row.prefix) !== JSON.stringify(prefix)) {
+        if (row.prefix.state !== prefix.state || row.prefix.last_ping?.at !== prefix.last_ping?.at) this.flash(row.node);
         row.update(prefix);
         row.age(this.now());
-        this.flash(row.node);
       }
     }
     this.total = Math.max(total, this.prefixes.size);

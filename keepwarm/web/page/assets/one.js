@@ -6,7 +6,6 @@ import { byId, fill, make, makeTable, setClass, write } from "./dom.js";
 import { count, duration, inUtc, makeTime, milliseconds, modelName, money, share } from "./format.js";
 import { Live } from "./live.js";
 import { showCurve, showLatency } from "./plots.js";
-import { wordsAfter } from "./rows.js";
 import { gathered, showFreshness, showMoney, showSummary, startShell } from "./shell.js";
 import { Timeline } from "./timeline.js";
 
@@ -40,7 +39,7 @@ function showHead() {
   const now = live.now();
   setClass(byId("chip"), `chip ${prefix.state}`);
   write(byId("chip"), prefix.state);
-  write(byId("words"), wordsAfter(prefix.state, prefix.words));
+  write(byId("words"), prefix.words);
   write(byId("about"), `${modelName(prefix.model_id)} · ${prefix.region} · ttl ${prefix.ttl}`);
   byId("about").title = prefix.model_id;
   const last = prefix.last_ping;
@@ -52,7 +51,7 @@ function showHead() {
     ["model", prefix.model_id], ["region", prefix.region],
     ["ttl", prefix.billed_ttl && prefix.billed_ttl !== prefix.ttl ? `${prefix.ttl}, billed as ${prefix.billed_ttl}` : prefix.ttl],
     ["lives", `${duration(prefix.lifetime_seconds)}, pinged ${duration(prefix.margin_seconds)} before its end`],
-    ["busy hours", `${prefix.busy_hours} (${prefix.busy_now ? "busy now" : "not busy now"})`], ["time zone", prefix.time_zone],
+    ["busy hours", `${prefix.busy_hours}, ${prefix.busy_now ? "busy now" : "not busy now"}`], ["time zone", prefix.time_zone],
     ["policy", prefix.policy], ["tokens", prefix.tokens === null ? "–" : count(prefix.tokens)], ["fingerprint", make("code", {}, prefix.fingerprint ?? "–")],
     ["tags", Object.entries(prefix.tags ?? {}).map(([key, value]) => `${key}: ${value}`).join(", ") || "none"],
     ["last ping", last ? [makeTime(last.at, prefix.time_zone, now), ` ${last.verdict}, ${money(last.cost_usd)}, ${milliseconds(last.latency_ms)}`] : "none yet"],
@@ -71,9 +70,11 @@ function showDrift() {
     : make("p", { class: "sub" }, "None: production sends what is registered, as far as keepwarm hears."));
 }
 
+const limitOf = ({ limit_usd: limit, spent_usd: spent }) => (limit === null ? "no limit is set" : `${money(spent ?? 0)} of ${money(limit)}`);
+
 function showGuards() {
   fill(byId("guards"), prefix.guards?.length ? makeTable("Guards on money", ["Guard", "State", "In words"], prefix.guards.map((one) =>
-    [spoken(one.guard), one.holding ? chip("held", "holds pings back") : chip("", "lets pass"), one.detail ?? ""])) : make("p", { class: "sub" }, "None apply."));
+    [spoken(one.guard), one.holding ? chip("held", "holds pings back") : chip("", "lets pass"), one.detail || limitOf(one)])) : make("p", { class: "sub" }, "None apply."));
 }
 
 async function showDecisions() {

@@ -14,7 +14,8 @@ function widthOf(plot) {
 const text = (x, y, words, anchor = "start", kind = "axis-text") => draw("text", { x, y, "text-anchor": anchor, class: kind }, words);
 
 // curve: [{ping, chance, pays_from}]; the chance that a request comes before the next ping, and from which it pays.
-export function showCurve(nodes, curve) {
+export function showCurve(nodes, whole) {
+  const curve = whole?.slice(0, Math.max(12, whole.findLastIndex((one) => one.chance >= one.pays_from) + 6));
   if (!curve?.length) {
     fill(nodes.words, "Nothing is learned yet: it needs organic requests that keepwarm hears of.");
     nodes.plot.hidden = true;

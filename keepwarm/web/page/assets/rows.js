@@ -10,7 +10,7 @@ export const STRIP_HEIGHT = 30;
 const cell = (kind, label, ...children) => make("td", { role: "cell", class: kind, "data-label": label }, children);
 
 // The words without the state that the chip before them says already.
-export const wordsAfter = (state, words) => (words.startsWith(`${state} `) ? words.slice(state.length + 1)
+const wordsAfter = (state, words) => (words.startsWith(`${state} `) ? words.slice(state.length + 1)
   : words.startsWith(`${state}: `) ? words.slice(state.length + 2) : words);
 
 // Words that stay together, with a dot and a place to break between them.
@@ -38,7 +38,7 @@ export class Row {
       "aria-label": `Ping ${prefix.name} now` }, "Ping");
     setClass(this.tags, "tags");
     setClass(this.words, "words");
-    setClass(this.hint, "sub");
+    setClass(this.hint, "sub hint-line");
     setClass(this.when, "sub");
     this.node = make("tr", { role: "row", "data-name": prefix.name },
       make("th", { role: "rowheader", scope: "row" }, this.link, make("div", { class: "sub" }, this.about, " ", this.tags)),
@@ -68,6 +68,7 @@ export class Row {
     setTitle(this.words, utcTitle(prefix));
     const hint = prefix.hint ?? "";
     write(this.hint, hint);
+    setTitle(this.hint, hint || null);
     this.hint.hidden = !hint;
     write(this.pause, this.isPaused ? "Resume" : "Pause");
     this.pause.setAttribute("aria-label", `${this.isPaused ? "Resume" : "Pause"} ${prefix.name}`);

@@ -3,7 +3,7 @@
 import { act, askToRead, learnRights } from "./actions.js";
 import { get, onTokenNeeded } from "./api.js";
 import { byId, fill, make, setClass, write } from "./dom.js";
-import { duration, inUtc, makeTime, money, moneyRange, tone } from "./format.js";
+import { duration, inUtc, makeTime, money, moneyRange, plural, tone } from "./format.js";
 
 const THEMES = { light: "dark", dark: "light" };
 
@@ -51,7 +51,8 @@ function bannersOf(summary, pauses, now) {
     make("span", { class: "lines" }, refused.problems.slice(0, 5).join("\n"))));
   for (const guard of (summary.guards ?? []).filter((one) => !one.prefix).slice(0, 4))
     found.push(banner("held", make("strong", {}, `${guard.guard}: `), guard.detail ?? ""));
-  if (summary.role === "standby") found.push(banner("info", `This daemon stands by; ${summary.leader || "another one"} leads and pings.`));
+  if (summary.role === "standby") found.push(banner("info", summary.leader
+    ? `This daemon stands by; ${summary.leader} leads and pings.` : "This daemon does not ping: it has only just started, or nobody leads."));
   return found;
 }
 
@@ -63,11 +64,11 @@ export function showMoney(node, figures) {
     if (!found) return make("div", { class: "period" }, make("h3", {}, title), make("p", { class: "net" }, "–"));
     const line = (name, text) => [make("dt", {}, name), make("dd", {}, text)];
     return make("div", { class: "period" },
-      make("h3", {}, title),
+      make("h3", { title: `since ${inUtc(Date.parse(found.since))}` }, title),
       make("p", { class: `net ${tone(found.net_low_usd, found.net_high_usd)}` },
         moneyRange(found.net_low_usd, found.net_high_usd)),
       make("dl", {}, line("avoided writes", moneyRange(found.avoided_low_usd, found.avoided_high_usd)),
-        line("refresh cost", `${money(found.refresh_cost_usd)} in ${found.pings.toLocaleString("en-US")} pings`)),
+        line("refresh cost", `${money(found.refresh_cost_usd)} in ${plural(found.pings, "ping")}`)),
     );
   }));
 }
