@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: setup ship-tools fmt lint test bench demo run image lock clean
+.PHONY: setup ship-tools fmt lint test bench demo run image image-test lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -54,12 +54,20 @@ lock: setup  ## write requirements/*.txt anew from pyproject.toml
 	  extra="--extra postgresql $$([ $$target = dev ] && echo "--extra otel --extra test --extra check --extra plot -c requirements/run.txt")"; \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links $$extra -o requirements/$$target.txt pyproject.toml; done
-	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
-	  --no-emit-trusted-host --no-emit-find-links -o requirements/ship.txt requirements/ship.in
+	@for target in build ship; do \
+	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
+	    --no-emit-trusted-host --no-emit-find-links -o requirements/$$target.txt requirements/$$target.in; done
 
 clean:
 	@rm -rf .venv .venv-ship build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
-image: requirements/run.txt  ## the container image, with whichever builder there is
-	@builder=$$(command -v docker || command -v buildah) || { echo "make image needs docker or buildah"; exit 1; }; \
-	$$builder build -t keepwarm .
+image: requirements/run.txt requirements/build.txt  ## the container image, with whichever builder there is; on BASE=NAME@DIGEST
+	@if command -v docker > /dev/null; then build="docker build"; \
+	elif command -v buildah > /dev/null; then build="buildah build --format docker"; \
+	else echo "make image needs docker or buildah"; exit 1; fi; \
+	version=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' keepwarm/__init__.py); \
+	$$build $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$$version \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2> /dev/null || echo unknown) -t keepwarm -t keepwarm:$$version .
+
+image-test: setup  ## the image built, run, pinged, drained, without a Docker engine; as root, with buildah, podman, runc, mmdebstrap
+	@TEST_IMAGE=1 $(BIN)/python -m pytest -q -s tests/process/test_image.py

@@ -102,7 +102,7 @@ def test_the_exposure_of_the_unit_is_low():
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found = re.search(r"Overall exposure level for keepwarm.service: ([\d.]+)", said)
     assert found, said
-    print(found[0])  # noqa: T201  issue: the figure is shown
+    print(found[0])  # noqa: T201  pytest -s shows it
     assert float(found[1]) <= EXPOSURE_AT_MOST
 
 
