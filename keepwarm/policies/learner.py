@@ -79,15 +79,16 @@ class Learner:
         """
         self.advance(at)
         record = self._records.get(name)
+        gap = None
         if record is None:
             record = self._records[name] = Record(name, terms, (len(self._beginnings), at))
             self._beginnings.add(at)
-        before = record.silence
-        if before and at < before.began:
-            return
+        else:
+            gap = at - record.silence.began
+            if gap < 0.0:
+                return
         self._changed.add(name)
         record.terms, record.fixed = terms, fixed
-        gap = at - before.began if before else None
         self._account_for(record, gap, written)
         if fixed is None or record.duel:
             self._choose_on(record, gap, at, written)
@@ -124,8 +125,9 @@ class Learner:
 
     def choose(self, name: str, at: float, terms: Terms) -> int:
         """The ttl that a write of this prefix should ask for now."""
-        record = self._records.get(name) or Record(name, terms, (0, at))
-        gap = at - record.silence.began if record.silence else None
+        record = self._records.get(name)
+        gap = at - record.silence.began if record else None
+        record = record or Record(name, terms, (0, at))
         ttl = self._league.choose(self._by_duels(record, record.write_context(gap)))
         if ttl == ONE_HOUR and not affordable(record.account, self._account, terms.writes[1], terms.writes[0]):
             return FIVE_MINUTES
@@ -140,7 +142,7 @@ class Learner:
         record = self._records.get(name)
         fixed = record.fixed if record else None
         chosen = _TTLS[self.choose(name, at, terms) if fixed is None else fixed]
-        if record is None or record.silence is None:
+        if record is None:
             return Course(0, chosen)
         silence = record.silence
         stops = silence.stops[ttl] or self._stops(silence, ttl)
@@ -157,7 +159,7 @@ class Learner:
         stage that is likelier to end, an earlier ping may pay below it.
         """
         record = self._records.get(name)
-        if record is None or record.silence is None:
+        if record is None:
             return []
         silence = record.silence
         superseded = self._beginnings.after(silence.others) is not None
@@ -195,9 +197,9 @@ class Learner:
                 "pings": [self._pings, self._rewrites],
             }
         record = self._records.get(name)
-        if record is None or record.silence is None:
+        if record is None:
             return {}
-        return record.to_data(record.silence) | {"duels": self._duels.own_data(name)}
+        return record.to_data() | {"duels": self._duels.own_data(name)}
 
     def _restore(self, learnt: Mapping[str, Mapping[str, Any]]) -> None:
         common = learnt[ALL]
@@ -221,13 +223,12 @@ class Learner:
     def _restore_record(self, record: Record) -> None:
         self._records[record.name] = record
         for silence in (record.silence, *record.counting):
-            if silence:
-                silence.circles = self._circles(silence)
-                for ttl, step in enumerate(silence.steps):
-                    record.armed[ttl] |= step == 0
-                    if step < COUNTED:
-                        due = silence.due(CHECKS[step - 1] if step else 0, ttl)
-                        self._checks.append((due, step, ttl, silence.number, silence))
+            silence.circles = self._circles(silence)
+            for ttl, step in enumerate(silence.steps):
+                record.armed[ttl] |= step == 0
+                if step < COUNTED:
+                    due = silence.due(CHECKS[step - 1] if step else 0, ttl)
+                    self._checks.append((due, step, ttl, silence.number, silence))
 
     # -- learning -------------------------------------------------------------------------------------------------
 
@@ -244,7 +245,7 @@ class Learner:
         context = record.write_context(gap)
         choice = self._by_duels(record, context)
         passed = None
-        if gap is not None and record.silence:
+        if gap is not None:
             passed = self._passed(record.silence, gap, FIVE_MINUTES), self._passed(record.silence, gap, ONE_HOUR)
             if record.duel and record.duel.step(passed, record.terms, choice):
                 self._duels.end(record.duel, record.name, at)
@@ -282,9 +283,8 @@ class Learner:
     def _first_check(self, record: Record, ttl: int, due: float) -> None:
         """The first ping of a silence is due, unless it ended before: then it is the turn of the present one."""
         silence = record.silence
-        if silence is None or silence.due(0, ttl) > due:
-            if silence:
-                self._look_again(silence, 0, ttl, 0)
+        if silence.due(0, ttl) > due:
+            self._look_again(silence, 0, ttl, 0)
             return
         record.armed[ttl] = False
         self._changed.add(record.name)
@@ -297,8 +297,8 @@ class Learner:
         """So many stages are over: count them."""
         record, last = silence.record, check == len(CHECKS)
         self._changed.add(record.name)
-        over = silence.count(self._beginnings, ttl, CHECKS[check - 2] if check > 1 else 0, CHECKS[check - 1])
-        if over or last:
+        silence.count(self._beginnings, ttl, CHECKS[check - 2] if check > 1 else 0, CHECKS[check - 1])
+        if last or silence.gap is not None:
             record.counted(silence, ttl)
             if last and ttl == ONE_HOUR and silence.gap is None:
                 self._give_up(silence, due)

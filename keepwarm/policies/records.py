@@ -41,9 +41,11 @@ class Record:
         fixed: the ttl that the application always asks for; None when it asks keepwarm.
         gap_level: of its last gap.
         league: its imagined entries, by chooser.
-        silence: the present one.
+        silence: the present one; there is one from its first request on.
         tallies: its own silences: all, by activity, by part of the week.
     """
+
+    silence: Silence
 
     __slots__ = (
         "account", "activity", "armed", "beginning", "counting", "duel", "ended", "ended_soon", "fixed", "gap_level",
@@ -54,7 +56,6 @@ class Record:
         self.name = name
         self.beginning = beginning
         self.terms = terms
-        self.silence: Silence | None = None
         self.armed = [False, False]
         self.counting: list[Silence] = []
         self.requests = 0
@@ -83,8 +84,6 @@ class Record:
     def end(self, gap: float) -> None:
         """The present silence has ended. It is over for a ttl of which no ping was due yet."""
         silence = self.silence
-        if silence is None:
-            return
         silence.gap = gap
         silence.steps = [step or COUNTED for step in silence.steps]
         if min(silence.steps) < COUNTED:
@@ -118,18 +117,14 @@ class Record:
         keys = (_EVERYTHING, _FIRST_ACTIVITY + activity, _FIRST_SLOT + slot)
         return [self.tallies.get(key) or self.tallies.setdefault(key, Tally()) for key in keys]
 
-    def to_data(self, silence: Silence) -> dict[str, Any]:
-        """Plain data.
-
-        Args:
-            silence: the present one.
-        """
+    def to_data(self) -> dict[str, Any]:
+        """Plain data."""
         tallies = ((key, tally.to_data()) for key, tally in self.tallies.items() if key != _EVERYTHING)
         return {
             "beginning": self.beginning,
             "terms": self.terms,
             "counts": [self.requests, self.ended, self.ended_soon, self.gap_level, self.fixed, self.activity],
-            "silences": [each.to_data() for each in (silence, *self.counting)],
+            "silences": [each.to_data() for each in (self.silence, *self.counting)],
             "tallies": {str(key): data for key, data in tallies if data},
             "duel": self.duel and self.duel.to_data(),
             "league": self.league,

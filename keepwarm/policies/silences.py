@@ -124,22 +124,17 @@ class Silence:
             return _NEVER_SUPERSEDED
         return max(0, ceil((superseded_at - self.began) / self.record.terms.periods[ttl]) - 1)
 
-    def count(self, beginnings: Beginnings, ttl: int, first: int, end: int) -> bool:
+    def count(self, beginnings: Beginnings, ttl: int, first: int, end: int) -> None:
         """Count the stages from `first` up to `end`, as far as they began, in all its tallies.
 
         A request that comes after the ping of a stage, but before the entry would have died without it, does not end
         the stage: it counts as one more that the ping was not of use in.
-
-        Returns:
-            Whether the silence has ended by then.
         """
-        last, over = -1, False
-        gap = self.gap
+        last, gap = -1, self.gap
         if gap is not None:
             begun = self.stages(gap, ttl)
-            if begun <= end:
-                end, over = begun, True
-                last = begun - 1 if gap > self.outlives(begun - 1, ttl) else -1
+            end = min(end, begun)
+            last = begun - 1 if gap > self.outlives(begun - 1, ttl) else -1
         switch = self.superseded_from(beginnings, ttl)
         if switch <= first:
             self._add(kind_of(ttl, True), first, end, last)
@@ -148,7 +143,6 @@ class Silence:
         else:
             self._add(kind_of(ttl, False), first, switch, last)
             self._add(kind_of(ttl, True), switch, end, last)
-        return over
 
     def outlives(self, pings: int, ttl: int) -> float:
         """The longest gap that an entry lives through with so many pings, in seconds."""
