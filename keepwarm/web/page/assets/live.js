@@ -5,6 +5,7 @@ import { get, request } from "./api.js";
 const FIRST_PAUSE_MS = 400;
 const LONGEST_PAUSE_MS = 4000;
 const POLL_MS = 10000;
+const ASLEEP_AFTER_MS = 20000;
 
 export class Live {
   // changed(names): null when everything may have; told(state, since): "live", "old" or "crowded".
@@ -14,12 +15,13 @@ export class Live {
     this.heardAt = null;
     this.isLost = false;
     this.isPolled = false;
+    this.isAsleep = false;
     this.skewMs = 0;
     this.silenceMs = 12500;
     this.pauseMs = FIRST_PAUSE_MS;
     this.wake = () => {};
     for (const sign of ["online", "pageshow"]) addEventListener(sign, () => this.wake());
-    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.wake(); });
+    document.addEventListener("visibilitychange", () => this.look());
   }
 
   // The daemon's clock now, in milliseconds.
@@ -35,6 +37,7 @@ export class Live {
   async run() {
     setInterval(() => this.watch(), 1000);
     for (;;) {
+      while (this.isAsleep) await this.pause(LONGEST_PAUSE_MS);
       try {
         await this.follow();
       } catch { /* the daemon is away, or a proxy ended the stream: try again */ }
@@ -42,6 +45,20 @@ export class Live {
       this.isPolled = false;
       await this.pause(this.pauseMs);
       this.pauseMs = Math.min(this.pauseMs * 1.7, LONGEST_PAUSE_MS);
+    }
+  }
+
+  // A browser has six connections to a host: a page that nobody looks at gives its own up, and comes back when seen.
+  look() {
+    clearTimeout(this.sleeping);
+    if (document.hidden) {
+      this.sleeping = setTimeout(() => {
+        this.isAsleep = true;
+        this.stopper?.abort();
+      }, ASLEEP_AFTER_MS);
+    } else {
+      this.isAsleep = false;
+      this.wake();
     }
   }
 

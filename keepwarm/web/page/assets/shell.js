@@ -1,7 +1,7 @@
 // What both pages share: light or dark, how fresh the data is, what all prefixes have in common, the money cards.
 
 import { act, askToRead, learnRights } from "./actions.js";
-import { get, onTokenNeeded } from "./api.js";
+import { get, onTokenNeeded, Refused } from "./api.js";
 import { byId, fill, make, setClass, write } from "./dom.js";
 import { duration, inUtc, makeTime, money, moneyRange, plural, tone } from "./format.js";
 
@@ -91,6 +91,11 @@ export function startShell() {
   byId("pause-all").addEventListener("click", () => act("pauseAll", { all: true }));
 }
 
+function showTrouble(words) {
+  byId("trouble").hidden = words === null;
+  if (words !== null) write(byId("trouble-words"), words);
+}
+
 // Gathers calls: runs `work` at once, then at most once every `milliseconds`, never twice at the same time.
 export function gathered(work, milliseconds) {
   let isWanted = false;
@@ -98,7 +103,12 @@ export function gathered(work, milliseconds) {
   const go = async () => {
     isBusy = true;
     isWanted = false;
-    try { await work(); } catch { /* the daemon is away: the next change asks again */ }
+    try {
+      await work();
+      showTrouble(null);
+    } catch (error) {  // the daemon is away, which is told elsewhere, or refused; the next change asks again
+      if (error instanceof Refused) showTrouble(error.message);
+    }
     await new Promise((done) => setTimeout(done, milliseconds));
     isBusy = false;
     if (isWanted) go();

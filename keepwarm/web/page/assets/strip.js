@@ -16,6 +16,9 @@ function badAmong(timeline) {
   return (ping) => BAD.has(ping.verdict) || (ping.verdict === "rewrite" && isAlive(Date.parse(ping.at)));
 }
 
+// A timeline drawn over another stretch than the one that it tells of: what was before it is not known.
+export const stretched = (timeline, { since, until }) => ({ ...timeline, known: timeline.since, since, until });
+
 // Where a moment lies between since (0) and until (UNITS), and no further.
 export function placing(since, until) {
   const [first, last] = [Date.parse(since), Date.parse(until)];
@@ -40,7 +43,7 @@ function lanes(timeline, place, height) {
   const path = (kind, d) => (d ? draw("path", { class: kind, d }) : null);
   return [
     path("busy-hours", rects(timeline.busy, place, 0, height)),
-    draw("path", { class: "cold-time", d: `M0 ${top}H${UNITS}V${top + bar}H0Z` }),
+    path("cold-time", rects([[timeline.known ?? timeline.since, timeline.until]], place, top, bar)),
     path("warm-time", rects(timeline.warm, place, top, bar)),
     path("ping", marks(good, place, tick)),
     path("ping bad", marks(bad, place, tick)),

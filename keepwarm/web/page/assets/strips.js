@@ -2,8 +2,9 @@
 
 import { get, query } from "./api.js";
 import { byId, write } from "./dom.js";
-import { gathered } from "./shell.js";
 import { hoursInWords } from "./rows.js";
+import { gathered } from "./shell.js";
+import { stretched } from "./strip.js";
 
 const AT_ONCE = 50;
 
@@ -65,7 +66,7 @@ export class Strips {
         .catch((error) => { some.forEach((row) => this.known.delete(row.prefix.name)); throw error; });
       for (const row of some) {
         const found = told.items[row.prefix.name];
-        if (found) row.show({ ...found, since: told.since, until: told.until });
+        if (found) row.show(stretched(found, told));
       }
     }
   }

@@ -4,7 +4,7 @@ import { get, pathOf, query } from "./api.js";
 import { byId, draw, fill, make, makeTable } from "./dom.js";
 import { clock, dayOf, hourOf, inUtc, makeTime, milliseconds, money } from "./format.js";
 import { gathered } from "./shell.js";
-import { drawLanes, inWords } from "./strip.js";
+import { drawLanes, inWords, stretched } from "./strip.js";
 
 const DAY = 86400000;
 const LONGEST = 30 * DAY;
@@ -108,7 +108,7 @@ export class Timeline {
   async read() {
     const asked = { since: new Date(this.since).toISOString(), until: new Date(this.until).toISOString() };
     const found = await get(pathOf(this.name, `/timeline?${query(asked)}`));
-    this.shown = { ...found, ...asked };
+    this.shown = stretched(found, asked);
     this.paint();
   }
 
@@ -120,7 +120,7 @@ export class Timeline {
     for (const button of byId("zoom").querySelectorAll("button[value]")) button.setAttribute("aria-pressed", String(Number(button.value) === this.length && this.end === null));
     const days = until - since > DAY * 1.5;
     fill(byId("span"), days ? `${dayOf(since, this.zone)} to ${dayOf(until, this.zone)}` : `${dayOf(since, this.zone)} ${hourOf(since, this.zone)} to ${hourOf(until, this.zone)}, ${this.zone}`,
-      this.shown.truncated ? " (more than is drawn; zoom in)" : "");
+      this.shown.truncated ? "; the older part is not drawn, zoom in to see it" : "");
     this.tabulate(words);
   }
 
