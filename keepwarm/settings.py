@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         description="Where the ledger and the fingerprint key live; by default systemd's STATE_DIRECTORY, else "
         "`$XDG_STATE_HOME/keepwarm`, else `~/.local/state/keepwarm`.",
     )
+    fingerprint_key: SecretStr | None = Field(
+        None,
+        description="The key of all fingerprints, as 64 hexadecimal digits (`openssl rand -hex 32`), for daemons that "
+        "share a ledger and no state directory; by default made once and kept in the state directory.",
+    )
     ledger_url: str = Field("", description="SQLAlchemy URL of the ledger; by default SQLite in the state directory.")
     models: Path | None = Field(
         None,
@@ -250,11 +255,13 @@ def _token(given: SecretStr | None, file: Path | None) -> str | None:
 
 
 def fingerprint_key(settings: Settings) -> bytes:
-    """The key of this installation's fingerprints, made on first use.
+    """The key of this installation's fingerprints: that of the settings, else the one made on first use.
 
     Raises:
-        ConfigError: the state directory cannot be written, or the key in it is damaged.
+        ConfigError: the one of the settings is none, or the state directory cannot be written or holds a damaged one.
     """
+    if settings.fingerprint_key:
+        return _parse_key(settings.fingerprint_key.get_secret_value())
     path = settings.state_dir / "fingerprint.key"
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -272,6 +279,17 @@ def fingerprint_key(settings: Settings) -> bytes:
             [Problem(str(path), 0, "", message)], hint="delete it; the ledger starts to know prefixes anew"
         )
     return key
+
+
+def _parse_key(text: str) -> bytes:
+    with contextlib.suppress(ValueError):
+        key = bytes.fromhex(text.strip())
+        if len(key) == _KEY_BYTES:
+            return key
+    message = f"must be {2 * _KEY_BYTES} hexadecimal digits"
+    raise ConfigError(
+        [Problem("environment", 0, f"{PREFIX}FINGERPRINT_KEY", message)], hint="openssl rand -hex 32 makes one"
+    )
 
 
 def _create_whole(path: Path, content: bytes) -> None:

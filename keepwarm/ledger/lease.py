@@ -93,7 +93,7 @@ class Lease:
             if found.key_check and found.key_check != self._key_check:
                 raise LedgerError(
                     f"another daemon leads this ledger with another fingerprint key: {found.holder}",
-                    hint="copy its fingerprint.key into the KEEPWARM_STATE_DIR of this one",
+                    hint="give both the same KEEPWARM_FINGERPRINT_KEY, or copy its fingerprint.key here",
                 )
 
     def give_up(self) -> None:

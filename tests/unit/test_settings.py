@@ -39,6 +39,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> ConfigError:
 EXAMPLES = {
     "registry": ("/etc/keepwarm/registry.yaml", "/etc/keepwarm/registry.yaml"),
     "state_dir": ("/var/lib/keepwarm", Path("/var/lib/keepwarm")),
+    "fingerprint_key": ("ab" * 32, SecretStr("ab" * 32)),
     "ledger_url": ("postgresql+psycopg://db/keepwarm", "postgresql+psycopg://db/keepwarm"),
     "models": ("models.json", Path("models.json")),
     "log_level": ("debug", "debug"),
@@ -236,3 +237,16 @@ def test_tokens_come_from_the_credentials_of_systemd_unless_another_file_is_name
     assert (settings.acting_token(), settings.reading_token()) == ("handed over", None)
     (tmp_path / "own").write_text("named")
     assert load(monkeypatch, KEEPWARM_TOKEN_FILE=str(tmp_path / "own")).acting_token() == "named"
+
+
+def test_a_key_of_the_settings_stands_in_for_that_of_the_state_directory(tmp_path):
+    settings = Settings(fingerprint_key=SecretStr("ab" * 32), state_dir=tmp_path / "state")
+    assert fingerprint_key(settings) == b"\xab" * 32
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("text", ["ab", "xy" * 32, "ab" * 33])
+def test_a_key_that_is_none_is_refused_without_being_shown(text, tmp_path):
+    with pytest.raises(ConfigError, match="KEEPWARM_FINGERPRINT_KEY: must be 64 hexadecimal digits") as told:
+        fingerprint_key(Settings(fingerprint_key=SecretStr(text), state_dir=tmp_path))
+    assert text not in str(told.value)
