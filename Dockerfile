@@ -24,7 +24,9 @@ ARG SOURCE_DATE_EPOCH=1577836800
 COPY pyproject.toml README.md LICENSE ./
 COPY keepwarm keepwarm
 COPY deploy/container/licences.py deploy/container/
-RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
+ARG REVISION=unknown
+RUN echo "$REVISION" > keepwarm/data/build \
+ && /opt/build/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
  && for root in /program /; do \
       /opt/build/bin/python -m pip --python /opt/keepwarm/bin/python install --no-cache-dir --no-compile --no-deps \
         --root-user-action ignore --root "$root" dist/*.whl; done \

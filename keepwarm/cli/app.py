@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
-from keepwarm import __version__
+from keepwarm.cli.versions import versions
 from keepwarm.errors import ConfigError, KeepwarmError
 from keepwarm.settings import Settings, load_settings
 
@@ -76,14 +76,17 @@ FormatOption = Annotated[Format, typer.Option("--format", help="A table for peop
 
 def _version(value: bool) -> None:
     if value:
-        out.print(f"keepwarm {__version__}")
+        out.print(versions(), markup=False)
         raise typer.Exit
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version, its build and what it runs on.", callback=_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     pass

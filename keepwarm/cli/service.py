@@ -57,7 +57,7 @@ def check(
     with told():
         chosen = settings()
         if registry is not None:
-            chosen = chosen.model_copy(update={"registry": registry})
+            chosen = chosen.model_copy(update={"registry": str(registry)})
         try:
             now = clock.utc_now()
             found, _ = read_registry(chosen, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.request import urlopen
 
+import boto3
 import pytest
 
 from keepwarm.cli import app
@@ -58,7 +60,12 @@ def test_a_misspelt_command_is_guessed(shell: Shell):
 
 
 def test_the_version_is_told(shell: Shell):
-    assert re.fullmatch(r"keepwarm \d+\.\d+\.\d+\n", shell("--version").stdout)
+    told = shell("--version").stdout.splitlines()
+    assert re.fullmatch(r"keepwarm \d+\.\d+\.\d+", told[0])
+    assert told[1] == "build from sources"
+    assert told[2].startswith(f"Python {platform.python_version()}, SQLite ")
+    assert f"boto3 {boto3.__version__}" in told
+    assert not [line for line in told if "missing" in line or "pytest" in line]
 
 
 @pytest.mark.parametrize("command", ["check", "plan", "report", "run", "emulate"])
