@@ -21,6 +21,7 @@ from keepwarm.model import AdaptivePolicy, Entry, Event, Prefix, PrefixState, To
 
 # How far back an installation that has learnt nothing yet reads its touches.
 _LOOK_BACK = timedelta(weeks=8)
+_MOMENT = timedelta(microseconds=1)
 
 # What is kept in place of what could not be read back, of a prefix that is not registered any more.
 _NOTHING = "{}"
@@ -74,8 +75,8 @@ class Learning:
             fields: dict[str, object] = {"error": type(error).__name__, "hint": "it is learnt anew from the touches"}
             self._observe(Event("learning_lost", now, "warning", fields))
             self._unkept = set(kept)
-        since = learnt_at or now - _LOOK_BACK
-        self._catch_up(courses, prefixes, since, now)
+        since = learnt_at + _MOMENT if learnt_at else now - _LOOK_BACK
+        self._catch_up(courses, prefixes, since, now + _MOMENT)
         with self._lock:
             self._courses = courses
 
@@ -119,11 +120,11 @@ class Learning:
                 self._unkept |= news
             self._observe(Event("ledger_failed", at, "error", {"error": str(error), "hint": error.hint}))
 
-    def _catch_up(self, courses: Courses, prefixes: Collection[Prefix], since: datetime, now: datetime) -> None:
+    def _catch_up(self, courses: Courses, prefixes: Collection[Prefix], since: datetime, until: datetime) -> None:
         known = {prefix.fingerprint: prefix for prefix in prefixes}
         states = dict.fromkeys(known, PrefixState())
         events: Iterator[Entry | Touch] = merge(
-            self._book.entries(since, now), self._book.touches(since, now), key=_started_at
+            self._book.entries(since, until), self._book.touches(since, until), key=_started_at
         )
         for event in events:
             fingerprint = event.fingerprint if isinstance(event, Touch) else event.intent.fingerprint

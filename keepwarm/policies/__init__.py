@@ -26,7 +26,8 @@ def refusal_to_write(policy: Policy, state: PrefixState, expired_at: datetime | 
     """Why a cold entry should not be written inside this busy window by ourselves; None when it should.
 
     An idle limit lets an entry die on purpose, so it writes only at the opening: when it found none alive. Writing
-    before a request never saves money, so the adaptive policy does it only while it knows nothing of the traffic.
+    before a request never saves money, so the adaptive policy does it only at an opening that is worth its price (see
+    `openings`), or while it knows nothing of the traffic.
 
     Args:
         expired_at: when the last known entry died, None when none is known.
@@ -35,4 +36,7 @@ def refusal_to_write(policy: Policy, state: PrefixState, expired_at: datetime | 
         return Reason.CLOSED
     if isinstance(policy, IdleLimitPolicy):
         return None if expired_at is None or expired_at <= window.start else Reason.IDLE_LIMIT
-    return None if isinstance(policy, BusyHoursPolicy) or state.course is None else Reason.NOT_WORTH_IT
+    if isinstance(policy, BusyHoursPolicy) or state.course is None:
+        return None
+    opening = state.course.opening
+    return None if opening and opening.pays else Reason.NOT_WORTH_IT

@@ -98,8 +98,15 @@ class Learner:
         self._requests += 1
         self._begin(Silence(record, self._requests, at, len(self._beginnings), reach, record.silence_context(slot)))
 
-    def pinged(self, name: str, *, hit: bool, ttl: int) -> None:
-        """One of our pings found the entry alive, or wrote it anew."""
+    def pinged(self, name: str, *, hit: bool, ttl: int, due: bool = True) -> None:
+        """One of our pings found the entry alive, or wrote it anew.
+
+        Args:
+            name: of the prefix.
+            hit: whether it found it alive.
+            ttl: of the entry.
+            due: whether it should have been alive; if not, a write says nothing of how often entries die early.
+        """
         record = self._records.get(name)
         if record is None:
             return
@@ -107,8 +114,9 @@ class Learner:
         cost = record.terms.read if hit else record.terms.writes[ttl]
         record.account.pay(cost)
         self._account.pay(cost)
-        self._pings += 1
-        self._rewrites += not hit
+        if due:
+            self._pings += 1
+            self._rewrites += not hit
 
     def advance(self, now: float) -> None:
         """Let time pass: silences that last count too."""
@@ -151,6 +159,11 @@ class Learner:
         if not affordable(record.account, self._account, record.terms.read):
             return Course(0, chosen, stop_now.saving, price, held=True)
         return Course(stop_now.pings, chosen, stop_now.saving, price)
+
+    def affords(self, name: str, ttl: int) -> bool:
+        """Whether a write ahead of any request may be risked."""
+        record = self._records.get(name)
+        return record is not None and affordable(record.account, self._account, record.terms.writes[ttl])
 
     def curve(self, name: str, ttl: int) -> list[tuple[float, float]]:
         """For each coming ping of a silence, the chance that it is of use, and the chance from which one pays.

@@ -74,6 +74,7 @@ def test_before_any_request_it_is_blind_and_wants_nothing_to_be_known():
     courses = Courses()
     assert courses.blind
     assert courses.course(adaptive(), PrefixState(), MONDAY) is None
+    assert courses.choose_ttl(auto(), PrefixState(), MONDAY) is Ttl.FIVE_MINUTES
     assert courses.curve(adaptive(), PrefixState()) == []
     assert courses.learnt("0123") == {}
     assert courses.changed() == set()
