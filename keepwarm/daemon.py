@@ -12,13 +12,13 @@ import queue
 import signal
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import FrameType
 
-from keepwarm import __version__, blind, clock, ears, losses, telemetry
+from keepwarm import clock, ears, losses, notices, telemetry
 from keepwarm.answers.recent import Recent
 from keepwarm.errors import ConfigError, KeepwarmError, LedgerError
 from keepwarm.front import Front
@@ -29,7 +29,6 @@ from keepwarm.listener import Listener
 from keepwarm.model import Decision, Event, GuardStatus, Prefix, RegistryStatus
 from keepwarm.notify import Notifier
 from keepwarm.parts import Parts, mirror_of, opened, read_registry
-from keepwarm.registry import Registry
 from keepwarm.scheduler import Scheduler
 from keepwarm.settings import Settings, fingerprint_key
 from keepwarm.web import Address, Stream
@@ -125,7 +124,7 @@ class Daemon:
                 offers=self._front.offers(self.listener),
             ) as self.address,
         ):
-            self._tell_start()
+            self._tell_all(notices.of_start(parts, str(self.address or "nowhere"), self._now()))
             self._watch_losses()  # before anything can be sent
             self._scheduler.start()
             try:
@@ -279,7 +278,7 @@ class Daemon:
         if self._leadership:
             self._leader_told = self._leadership.leader
             self._tell("leadership_won", "info", term=self._leadership.term)
-        self._tell_orphans()
+        self._tell_all(notices.of_orphans(self.parts, self._now()))
         self._rearm_all()
 
     def _stand_by(self) -> None:
@@ -309,7 +308,7 @@ class Daemon:
         for name in before - set(keeper.names):
             self._scheduler.disarm(name)
         self._watch_losses()
-        self._tell_warnings(registry)
+        self._tell_all(notices.of_registry(self.parts, registry, self._now()))
         self._tell("registry_reloaded", "info", prefixes=len(keeper.names), added=len(set(keeper.names) - before))
         self._rearm_all()
 
@@ -369,54 +368,9 @@ class Daemon:
         for observe in self._observers:
             observe(event)
 
-    def _tell_start(self) -> None:
-        parts = self.parts
-        self._tell(
-            "daemon_started",
-            "info",
-            version=__version__,
-            registry=str(parts.settings.registry),
-            prefixes=len(parts.registry.prefixes),
-            listens=str(self.address) if self.address else "nowhere",
-            pid=os.getpid(),
-        )
-        self._tell_warnings(parts.registry)
-
-    def _tell_orphans(self) -> None:
-        parts = self.parts
-        orphans = [entry for entry in parts.ledger.orphans(parts.run_id) if self._now() > entry.intent.started_at]
-        if orphans:
-            self._tell(
-                "orphans_found",
-                "warning",
-                count=len(orphans),
-                newest=orphans[-1].intent.started_at,
-                prefixes=sorted({entry.intent.prefix for entry in orphans})[:20],
-                counted_usd=sum(entry.cost_usd for entry in orphans),
-                hint="these pings had no answer when keepwarm died; they count at their high price",
-            )
-
-    def _tell_warnings(self, registry: Registry) -> None:
-        for warning in registry.warnings:
-            self._tell("registry_warned", "warning", warning=str(warning))
-        for prefix in registry.prefixes:
-            self._tell_blind(prefix)
-
-    def _tell_blind(self, prefix: Prefix) -> None:
-        """What a prefix needs to pay, of whose traffic nobody has told yet."""
-        state = self.parts.keeper.state(prefix.name)
-        if not blind.is_blind(prefix, state, followed=self.parts.settings.follows_logs):
-            return
-        if found := blind.break_even_of(prefix, state, self._now()):
-            fields = {"hint": found.warning} if found.warning else {}
-            self._tell(
-                "traffic_unknown",
-                "warning" if found.warning else "info",
-                prefix=prefix.name,
-                pays_from_requests_per_hour=found.per_hour if found.per_hour is None else round(found.per_hour, 4),
-                silent_busy_day_usd=found.silent_day_usd,
-                **fields,
-            )
+    def _tell_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.observe(event)
 
 
 @contextmanager
