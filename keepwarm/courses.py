@@ -7,7 +7,8 @@ use the same class, so that both decide alike. Not safe to use from several thre
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,14 +18,17 @@ from keepwarm.model import (
     ALWAYS,
     Course,
     Entry,
+    Opening,
     Prefix,
     PrefixState,
+    Reason,
     Touch,
     Ttl,
     Usage,
     Verdict,
 )
 from keepwarm.policies.learner import ALL, Learner
+from keepwarm.policies.openings import Openings, expected
 from keepwarm.policies.silences import Terms
 
 __all__ = ["ALL", "Courses", "terms_of"]
@@ -32,6 +36,7 @@ __all__ = ["ALL", "Courses", "terms_of"]
 _TTLS = (Ttl.FIVE_MINUTES, Ttl.ONE_HOUR)
 _HIT = frozenset({Verdict.HIT, Verdict.PARTIAL})
 _FOREVER_SECONDS = 1e12
+_TICK = timedelta(microseconds=1)
 
 
 class Courses:
@@ -40,6 +45,9 @@ class Courses:
     def __init__(self, learnt: Mapping[str, Any] | None = None) -> None:
         self._learner = Learner(learnt)
         self._terms: dict[str, tuple[Prefix, int, Terms]] = {}
+        self._openings = {
+            name: Openings.from_data(data["openings"]) for name, data in (learnt or {}).items() if "openings" in data
+        }
 
     @property
     def blind(self) -> bool:
@@ -55,6 +63,8 @@ class Courses:
         """
         if touch.usage and touch.usage.verdict is Verdict.UNCACHED:
             return
+        if _buys_openings(prefix):
+            self._hear_openings(prefix, touch.started_at)
         self._learner.arrive(
             prefix.fingerprint,
             touch.started_at.timestamp(),
@@ -69,14 +79,18 @@ class Courses:
         """One of our pings ended; those that were not answered are counted as what they cost at most."""
         if entry.verdict is not Verdict.ERROR:
             hit = entry.verdict in _HIT
-            self._learner.pinged(prefix.fingerprint, hit=hit, ttl=_TTLS.index(entry.intent.ttl))
+            due = entry.intent.reason is not Reason.COLD_IN_BUSY_HOURS
+            self._learner.pinged(prefix.fingerprint, hit=hit, ttl=_TTLS.index(entry.intent.ttl), due=due)
+            if not due and (openings := self._openings.get(prefix.fingerprint)):
+                openings.write()
 
     def course(self, prefix: Prefix, state: PrefixState, now: datetime) -> Course | None:
         """What is wanted of a prefix now; None while nothing is known of any traffic."""
         if self.blind:
             return None
         ttl = _TTLS.index(state.billed_ttl or prefix.ttl)
-        return self._learner.course(prefix.fingerprint, now.timestamp(), ttl, self._terms_of(prefix, state))
+        course = self._learner.course(prefix.fingerprint, now.timestamp(), ttl, self._terms_of(prefix, state))
+        return self._with_opening(course, prefix, state, now) if _buys_openings(prefix) else course
 
     def choose_ttl(self, prefix: Prefix, state: PrefixState, now: datetime) -> Ttl:
         """What the next write of a prefix with `ttl: auto` should ask for; what is registered while all is blind."""
@@ -96,7 +110,35 @@ class Courses:
 
     def learnt(self, fingerprint: str) -> dict[str, Any]:
         """What was learnt of a prefix, or with `ALL` of all together, as plain data for `Courses(...)`."""
-        return self._learner.learnt(fingerprint)
+        found, openings = self._learner.learnt(fingerprint), self._openings.get(fingerprint)
+        return found | {"openings": openings.to_data()} if found and openings else found
+
+    def _hear_openings(self, prefix: Prefix, at: datetime) -> None:
+        known = self._openings.get(prefix.fingerprint)
+        if known is None:
+            self._openings[prefix.fingerprint] = Openings(at.timestamp())
+        elif at.timestamp() >= known.heard_at:
+            lifetimes = _by_ttl(lambda ttl: planner.lifetime_of(prefix, PrefixState(billed_ttl=ttl)).total_seconds())
+            known.hear(at.timestamp(), _openings(prefix, known.heard_at, at), lifetimes)
+
+    def _with_opening(self, course: Course, prefix: Prefix, state: PrefixState, now: datetime) -> Course:
+        """The course, with what a write is worth if busy hours open now; and no ping after one that was of no use."""
+        known, expiry = self._openings.get(prefix.fingerprint), planner.expiry_of(prefix, state)
+        if known is None or expiry is None:
+            return course
+        if expiry > now:
+            opened = not state.idle_pings and state.organic_at and state.organic_at != state.touched_at
+            return replace(course, pings=0, held=True) if opened else course
+        openings = _openings(prefix, known.heard_at, now)
+        late = now - prefix.prewarm_lead - planner.margin_of(prefix, PrefixState())
+        if not openings or openings[-1] < late.timestamp():
+            return course
+        asked = planner.choose_ttl(prefix, replace(state, course=course), now).ttl
+        ttl, terms = _TTLS.index(asked), self._terms_of(prefix, state)
+        chance = known.chance(ttl, len(openings) - 1)
+        saving = expected(chance, terms.read, terms.writes[ttl], terms.cold_start)
+        held = not (known.has_credit or self._learner.affords(prefix.fingerprint, ttl))
+        return replace(course, opening=Opening(saving, terms.writes[ttl], held))
 
     def _terms_of(self, prefix: Prefix, state: PrefixState) -> Terms:
         tokens = planner.tokens_of(prefix, state)
@@ -118,6 +160,19 @@ def terms_of(prefix: Prefix, tokens: int) -> Terms:
         _by_ttl(lambda ttl: planner.lifetime_of(prefix, PrefixState(billed_ttl=ttl)).total_seconds()),
         _by_ttl(lambda ttl: planner.mean_ping_period(prefix, PrefixState(billed_ttl=ttl)).total_seconds()),
     )
+
+
+def _buys_openings(prefix: Prefix) -> bool:
+    """Whether it may be worth anything to write before a request: a cold start has a price, and busy hours open."""
+    return bool(prefix.cold_start_usd) and prefix.prewarm and prefix.busy_hours is not ALWAYS
+
+
+def _openings(prefix: Prefix, since: float, until: datetime) -> list[float]:
+    """When the entry would be written for the busy hours that open, in (since, until]."""
+    lead = prefix.prewarm_lead
+    began = datetime.fromtimestamp(since, UTC)
+    spans = busyhours.spans(prefix.busy_hours, began, until + lead + _TICK)
+    return [moment for span in spans if (moment := (span.start - lead).timestamp()) > since]
 
 
 def _by_ttl(figure: Callable[[Ttl], float]) -> tuple[float, float]:

@@ -190,6 +190,26 @@ Policy = BusyHoursPolicy | IdleLimitPolicy | AdaptivePolicy
 
 
 @dataclass(frozen=True, slots=True)
+class Opening:
+    """What writing a cold entry at the opening of busy hours is worth, as shares of the input price of the prefix.
+
+    Attributes:
+        saving: what it is expected to save, a cold start included.
+        price: of the write.
+        held: whether it must not be risked: what was spent before has not paid yet.
+    """
+
+    saving: float
+    price: float
+    held: bool = False
+
+    @property
+    def pays(self) -> bool:
+        """Whether it should be written."""
+        return self.saving > self.price and not self.held
+
+
+@dataclass(frozen=True, slots=True)
 class Course:
     """What the adaptive policy wants of a prefix until its next organic request.
 
@@ -199,6 +219,7 @@ class Course:
         saving: what the first ping beyond them is expected to save, as a share of the input price of the prefix.
         price: what that ping costs, in the same unit, rewrites included.
         held: whether it might pay, but must not be risked: the pings before it have not paid yet.
+        opening: what a write is worth at this moment, when busy hours open on a cold entry; None at any other.
     """
 
     pings: int
@@ -206,6 +227,7 @@ class Course:
     saving: float = 0.0
     price: float = 0.0
     held: bool = False
+    opening: Opening | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,10 @@ def _next(prefix: Prefix, state: PrefixState, decision: Decision, now: datetime)
 
 
 def _because(prefix: Prefix, state: PrefixState, decision: Decision) -> str:
+    opening = state.course.opening if state.course else None
+    if decision.reason is Reason.NOT_WORTH_IT and opening and not opening.held and not decision.warm_until:
+        saving, price = (_usd(prefix, state, share) for share in (opening.saving, opening.price))
+        return f"expected value {saving} under its price {price}"
     if decision.reason is Reason.NOT_WORTH_IT and state.course and not state.course.held and not prefix.provisioned:
         saving, price = (_usd(prefix, state, share) for share in (state.course.saving, state.course.price))
         return f"expected saving {saving} under its price {price}"
