@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from heapq import merge
+from itertools import islice
 from typing import Protocol
 
 from keepwarm import planner
@@ -22,6 +23,9 @@ from keepwarm.model import AdaptivePolicy, Entry, Event, Prefix, PrefixState, To
 # How far back an installation that has learnt nothing yet reads its touches.
 _LOOK_BACK = timedelta(weeks=8)
 _MOMENT = timedelta(microseconds=1)
+
+# So many prefixes are put into words while others wait: some milliseconds.
+_AT_ONCE = 100
 
 # What is kept in place of what could not be read back, of a prefix that is not registered any more.
 _NOTHING = "{}"
@@ -44,7 +48,7 @@ class LearntBook(Protocol):
 
 
 class Learning:
-    """The courses of all prefixes; safe to use from many threads.
+    """The courses of all prefixes; safe to use from many threads, of which one at a time keeps what was learnt.
 
     Args:
         observe: called with every event.
@@ -105,20 +109,31 @@ class Learning:
             return self._courses.curve(prefix, state)
 
     def keep(self) -> None:
-        """Write what was learnt since the last time; what cannot be written now is written the next time."""
-        with self._lock:
-            news = self._courses.changed() | self._unkept
-            self._unkept = set()
-            if not news:
-                return
-            at = self._now()
-            values = {name: json.dumps(self._courses.learnt(name), separators=(",", ":")) for name in {ALL, *news}}
+        """Write what was learnt since the last time; what cannot be written now is written the next time.
+
+        Others wait for a few prefixes at a time only; those that change meanwhile are written as they are in the end.
+        """
+        values: dict[str, str] = {}
+        names, self._unkept = self._unkept, set()
+        at = None
+        while at is None:
+            with self._lock:
+                names |= self._courses.changed()
+                if not names and not values:
+                    return
+                now = set(islice(names, _AT_ONCE))
+                names -= now
+                values |= {name: self._text(name) for name in now}
+                if not names:
+                    at, values[ALL] = self._now(), self._text(ALL)
         try:
             self._book.keep_learnt(values, at)
         except LedgerError as error:
-            with self._lock:
-                self._unkept |= news
+            self._unkept |= values.keys()
             self._observe(Event("ledger_failed", at, "error", {"error": str(error), "hint": error.hint}))
+
+    def _text(self, name: str) -> str:
+        return json.dumps(self._courses.learnt(name), separators=(",", ":"))
 
     def _catch_up(self, courses: Courses, prefixes: Collection[Prefix], since: datetime, until: datetime) -> None:
         known = {prefix.fingerprint: prefix for prefix in prefixes}

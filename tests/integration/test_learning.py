@@ -174,3 +174,21 @@ def test_a_row_that_cannot_be_read_of_a_prefix_that_is_gone_is_told_once(story: 
     for _ in range(3):
         story.end(story.start(PREFIX))
     assert len(story.told("learning_lost")) == 1
+
+
+def test_a_thousand_prefixes_are_kept_whole_and_what_could_not_be_written_is_written_later(story: Story):
+    prefixes = [make_prefix(name=f"p{number}", fingerprint=f"{number:032x}") for number in range(1_000)]
+    run = story.start(*prefixes)
+    touches = [make_touch(each, number, started_at=story.runs.wall.at) for number, each in enumerate(prefixes)]
+    run[0].hear(touches)
+    with closing(sqlite3.connect(story.path)) as connection, connection:
+        connection.execute("ALTER TABLE learnt RENAME TO gone")
+    run[0].keep()
+    assert len(story.told("ledger_failed")) == 1
+    with closing(sqlite3.connect(story.path)) as connection, connection:
+        connection.execute("ALTER TABLE gone RENAME TO learnt")
+    run[0].keep()
+    kept, _ = run[1].learnt()
+    assert kept.keys() == {"", *(each.fingerprint for each in prefixes)}
+    story.start(*prefixes)
+    assert story.told("learning_lost") == []
