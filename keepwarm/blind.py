@@ -322,15 +322,19 @@ def _no_hope(stakes: Stakes) -> str:
 def _remedy(prefix: Prefix, since: datetime, stakes: Stakes, found: BreakEven) -> str:
     limit = max(1, int(stakes.avoided / stakes.ping))
     bounded = f"set policy: {{idle_limit: {limit}}}, which bounds the loss, or tell keepwarm of the traffic"
+    longer = "ttl: 1h"
+    if prefix.auto_ttl:  # under an idle limit, nothing would choose
+        bounded = f"tell keepwarm of the traffic: until it has heard of some, ttl: auto stays at {prefix.ttl.value}"
+        longer = "the registered request marked with 1h"
     if Ttl.ONE_HOUR not in prefix.facts.ttls or prefix.ttl is Ttl.ONE_HOUR:
         return bounded
     hour = Ttl.ONE_HOUR.duration
-    longer = replace(prefix, ttl=Ttl.ONE_HOUR, lifetime=hour, margin=planner.default_margin(Ttl.ONE_HOUR, hour))
-    others = stakes_of(longer, PrefixState(), since)
+    at_1h = replace(prefix, ttl=Ttl.ONE_HOUR, lifetime=hour, margin=planner.default_margin(Ttl.ONE_HOUR, hour))
+    others = stakes_of(at_1h, PrefixState(), since)
     if others is None or silent_day(others) >= _CHEAPER_SHARE * float(found.silent_day_usd):
         return bounded
     cost = _usd(Decimal(silent_day(others)))
-    return f"ttl: 1h would cost {cost} and pay from {say_rate(per_hour(others))} on; or {bounded}"
+    return f"{longer} would cost {cost} and pay from {say_rate(per_hour(others))} on; or {bounded}"
 
 
 def _usd(amount: Decimal) -> str:

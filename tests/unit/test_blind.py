@@ -226,6 +226,17 @@ def test_5m_through_an_office_day_is_warned_of_with_what_1h_would_cost():
     assert "idle_limit: 11" in warning
 
 
+def test_a_prefix_whose_ttl_keepwarm_chooses_is_advised_neither_a_ttl_nor_a_policy_that_never_chooses():
+    warning = break_even_of(plain_prefix(busy_hours=OFFICE, auto_ttl=True), PrefixState(), NOON).warning
+    assert warning.endswith(
+        "the registered request marked with 1h would cost $0.3000 and pay from 0.18/hour on; "
+        "or tell keepwarm of the traffic: until it has heard of some, ttl: auto stays at 5m"
+    )
+    marked = plain_prefix(busy_hours=OFFICE, auto_ttl=True, ttl=Ttl.ONE_HOUR)
+    billed = break_even_of(marked, PrefixState(billed_ttl=Ttl.FIVE_MINUTES), NOON).warning
+    assert "idle_limit" not in billed
+
+
 def test_where_no_1h_is_sold_the_warning_names_an_idle_limit():
     nova = make_prefix(model_id=NOVA, facts=facts_of(NOVA, "us-east-1"), busy_hours=OFFICE)
     warning = break_even_of(nova, PrefixState(), NOON).warning
