@@ -152,3 +152,17 @@ def test_what_is_kept_of_a_prefix_does_not_grow_with_its_requests():
         life.live(ready("a", passes))
     size = len(json.dumps(life.learner.learnt("a"), separators=(",", ":")))
     assert size < 2_500
+
+
+def test_a_choice_of_ttl_that_is_not_judged_yet_is_judged_after_the_restart():
+    one, other = Life(), Life()
+    for life in (one, other):
+        for _ in range(4):
+            life.live(ready("a", 5 * HOUR))
+    other.restart()
+    for life in (one, other):
+        life.live(ready("b", 60 * HOUR))
+    tally, waiting = other.learner.learnt("a")["duels"]
+    assert tally[1] > 2
+    assert waiting == []
+    assert other.kept() == one.kept()
