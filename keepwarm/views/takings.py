@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
 from typing import NamedTuple
 
 from keepwarm.accounting import Account, Bounds, Report
@@ -29,6 +30,9 @@ class Sums(NamedTuple):
     """What the pings of a prefix cost and saved in a stretch; float, since it is only looked at.
 
     Attributes:
+        high_usd: where touches were told.
+        unheard_usd: what pings can have saved at most where none were told, as if nobody told of the traffic at all.
+        heard: in how many stretches touches were told.
         due: answered pings where a hit was due.
         lost: those of them that were no hit.
     """
@@ -37,6 +41,8 @@ class Sums(NamedTuple):
     cost_usd: float = 0.0
     low_usd: float = 0.0
     high_usd: float = 0.0
+    unheard_usd: float = 0.0
+    heard: int = 0
     due: int = 0
     lost: int = 0
 
@@ -47,9 +53,15 @@ class Sums(NamedTuple):
             self.cost_usd + other.cost_usd,
             self.low_usd + other.low_usd,
             self.high_usd + other.high_usd,
+            self.unheard_usd + other.unheard_usd,
+            self.heard + other.heard,
             self.due + other.due,
             self.lost + other.lost,
         )
+
+    def settled(self) -> Sums:
+        """With the high bound of the whole: where touches were told at all, a silent day is one without requests."""
+        return self._replace(high_usd=self.high_usd + (0 if self.heard else self.unheard_usd))
 
 
 NOTHING = Sums()
@@ -102,8 +114,8 @@ def fold(parts: Mapping[Span, Mapping[str, Sums]], since: datetime) -> dict[str,
         if span.start >= since:
             for name, each in sums.items():
                 found[name] = found.get(name, NOTHING).plus(each)
-                found[""] = found.get("", NOTHING).plus(each)
-    return found
+    settled = {name: sums.settled() for name, sums in found.items()}
+    return settled | {"": reduce(Sums.plus, settled.values(), NOTHING)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +161,14 @@ def folded(parts: Mapping[Span, Mapping[str, Sums]], now: datetime, as_of: datet
 def _sums(account: Account, losses: Losses) -> Sums:
     avoided = account.avoided_write_usd or _NO_MONEY
     return Sums(
-        sum(account.pings.values()),
-        float(account.refresh_cost_usd or 0),
-        float(avoided.low),
-        float(avoided.high),
-        losses.due.get(account.name, 0),
-        losses.lost.get(account.name, 0),
+        pings=sum(account.pings.values()),
+        cost_usd=float(account.refresh_cost_usd or 0),
+        low_usd=float(avoided.low),
+        high_usd=float(avoided.high) if account.traffic else 0.0,
+        unheard_usd=0.0 if account.traffic else float(avoided.high),
+        heard=int(account.traffic is not None),
+        due=losses.due.get(account.name, 0),
+        lost=losses.lost.get(account.name, 0),
     )
 
 

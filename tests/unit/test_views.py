@@ -20,6 +20,7 @@ from keepwarm.model import (
     GuardState,
     GuardStatus,
     IdleLimitPolicy,
+    Opening,
     PauseOrder,
     PrefixState,
     Reason,
@@ -81,6 +82,14 @@ def test_a_ping_that_is_not_worth_it_is_told_with_its_saving_and_price():
     held = "left cold: one more ping is not expected to pay"
     assert describe(decision, replace(state, course=replace(course, held=True))) == held
     assert describe(decision) == held
+
+
+def test_an_opening_that_is_not_worth_its_write_is_told_with_its_value_and_price():
+    course = Course(0, Ttl.FIVE_MINUTES, opening=Opening(saving=0.5, price=1.25))
+    state = PrefixState(course=course, cached_tokens=10_000)
+    decision = Decision(Action.WAIT, MONDAY + HOUR, Reason.NOT_WORTH_IT)
+    said = "left cold: expected value $0.0165 under its price $0.0413; looks again 11:00:00"
+    assert describe(decision, state) == said
 
 
 def test_a_pause_goes_before_all_else_and_a_stop_before_warmth():
@@ -328,4 +337,4 @@ def test_provisioned_throughput_has_no_money():
     provisioned = make_prefix(provisioned=True)
     report = accounting.make_report([make_entry(provisioned)], MONDAY, MONDAY + DAY)
     sums = takings.sums_of(report, takings.Losses(MONDAY))["support-bot"]
-    assert (sums.pings, sums.cost_usd, sums.low_usd, sums.high_usd) == (1, 0.0, 0.0, 0.0)
+    assert sums == takings.Sums(pings=1)
