@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-SHEET = files("keepwarm.web.page").joinpath("assets", "page.css").read_text()
+SHEET = files("keepwarm.web.page").joinpath("assets", "base.css").read_text()
 READ_ON_GROUND = ["text", "muted", "accent", "good", "bad", "held"]
 PAIRS = [
     *((name, ground) for name in READ_ON_GROUND for ground in ("ground", "surface", "raised")),

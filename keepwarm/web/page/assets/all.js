@@ -10,7 +10,7 @@ import { Strips } from "./strips.js";
 
 const FIRST = 100;
 const MANY = 2000;
-const FEW = 8;  // so many changed prefixes are asked for one by one; more than that, all
+const FEW = 8; // so many changed prefixes are asked for one by one; more than that, all
 const EVERYTHING_MS = 60000;
 
 const STATES = ["warm", "cold", "stopped", "paused"];
@@ -32,7 +32,8 @@ const strips = new Strips();
 const list = new List({ shown: (row) => strips.watch(row), now: () => live.now(), viewed: showCount });
 
 function showCount(found, total, known) {
-  const words = found === known ? plural(known, "prefix", "prefixes") : `${count(found)} of ${plural(known, "prefix", "prefixes")}`;
+  const words =
+    found === known ? plural(known, "prefix", "prefixes") : `${count(found)} of ${plural(known, "prefix", "prefixes")}`;
   write(byId("count"), known < total ? `${words}, ${count(total - known)} more coming` : words);
 }
 
@@ -76,7 +77,9 @@ const refresh = gathered(async () => {
     strips.forget();
     return;
   }
-  const found = await Promise.all(names.map((name) => get(`/v1/prefixes/${encodeURIComponent(name)}`).catch(() => null)));
+  const found = await Promise.all(
+    names.map((name) => get(`/v1/prefixes/${encodeURIComponent(name)}`).catch(() => null)),
+  );
   list.learn(found.filter(Boolean));
   strips.forget(names);
 }, 250);
@@ -84,11 +87,26 @@ const refresh = gathered(async () => {
 function makeStates() {
   const choose = (state) => {
     list.choose({ state });
-    for (const button of byId("states").querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.value === state));
+    for (const button of byId("states").querySelectorAll("button"))
+      button.setAttribute("aria-pressed", String(button.value === state));
   };
-  fill(byId("states"), ["", ...STATES].map((state) => make("button", { type: "button", value: state,
-    "aria-pressed": String(state === list.chosen.state), class: `state-button ${state}`, onclick: () => choose(state) },
-  make("span", { class: "figure" }, "–"), ` ${state || "all"}`)));
+  fill(
+    byId("states"),
+    ["", ...STATES].map((state) =>
+      make(
+        "button",
+        {
+          type: "button",
+          value: state,
+          "aria-pressed": String(state === list.chosen.state),
+          class: `state-button ${state}`,
+          onclick: () => choose(state),
+        },
+        make("span", { class: "figure" }, "–"),
+        ` ${state || "all"}`,
+      ),
+    ),
+  );
 }
 
 makeStates();
@@ -99,5 +117,9 @@ setInterval(() => {
   for (const name of list.overdue()) changed.add(name);
   if (changed.size) refresh();
 }, 1000);
-setInterval(() => { isAllWanted = true; refresh(); summarise(); }, EVERYTHING_MS);
+setInterval(() => {
+  isAllWanted = true;
+  refresh();
+  summarise();
+}, EVERYTHING_MS);
 live.run();

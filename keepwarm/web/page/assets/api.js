@@ -12,15 +12,19 @@ export class Refused extends Error {
 export const heldToken = () => sessionStorage.getItem(KEY);
 export const keepToken = (token) => sessionStorage.setItem(KEY, token);
 
-let wanted = null;  // one dialog, however many requests were refused at once
-let askForToken = async () => { throw new Refused(401, "a token is needed"); };
+let wanted = null; // one dialog, however many requests were refused at once
+let askForToken = async () => {
+  throw new Refused(401, "a token is needed");
+};
 
 export function onTokenNeeded(ask) {
   askForToken = ask;
 }
 
 function readingToken() {
-  wanted ??= askForToken().finally(() => { wanted = null; });
+  wanted ??= askForToken().finally(() => {
+    wanted = null;
+  });
   return wanted;
 }
 
@@ -36,7 +40,10 @@ async function read(answer) {
   return body;
 }
 
-const pause = (seconds) => new Promise((done) => { setTimeout(done, seconds * 1000); });
+const pause = (seconds) =>
+  new Promise((done) => {
+    setTimeout(done, seconds * 1000);
+  });
 
 // The daemon's answer; where it wants a token to read, a person is asked for it first.
 export async function get(path, options = {}) {

@@ -5,11 +5,21 @@ import { byId, fill, make } from "./dom.js";
 let counter = 0;
 
 function makeField({ name, label, type = "text", options, value = "", hint, ...rest }) {
-  const id = `field-${counter += 1}`;
+  const id = `field-${(counter += 1)}`;
   const input = options
-    ? make("select", { id, name, ...rest }, options.map(([key, words]) => make("option", { value: key, selected: key === value }, words)))
+    ? make(
+        "select",
+        { id, name, ...rest },
+        options.map(([key, words]) => make("option", { value: key, selected: key === value }, words)),
+      )
     : make("input", { id, name, type, value, autocomplete: "off", spellcheck: "false", ...rest });
-  return make("div", { class: "field" }, make("label", { for: id }, label), input, hint ? make("p", { class: "hint" }, hint) : null);
+  return make(
+    "div",
+    { class: "field" },
+    make("label", { for: id }, label),
+    input,
+    hint ? make("p", { class: "hint" }, hint) : null,
+  );
 }
 
 // Resolves to what `submit(values)` returns, or to null when the person leaves; a refusal of `submit` is shown, and the
@@ -29,7 +39,10 @@ export function ask({ title, words = "", fields, go, danger = false, submit }) {
   const values = () => Object.fromEntries(new FormData(form));
   const show = () => {
     const held = values();
-    fill(byId("dialog-fields"), fields(refusals).map((field) => makeField({ ...field, value: held[field.name] ?? field.value })));
+    fill(
+      byId("dialog-fields"),
+      fields(refusals).map((field) => makeField({ ...field, value: held[field.name] ?? field.value })),
+    );
   };
   fill(byId("dialog-fields"));
   show();

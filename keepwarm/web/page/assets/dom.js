@@ -20,7 +20,9 @@ export const draw = (tag, attributes = {}, ...children) =>
 export const byId = (id) => document.getElementById(id);
 
 export const fill = (node, ...children) => {
-  node.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ""));
+  node.replaceChildren(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== ""),
+  );
   return node;
 };
 
@@ -37,10 +39,29 @@ export function setClass(node, name) {
 export function makeTable(caption, heads, rows) {
   const numeric = heads.map((head) => head.startsWith(">"));
   const kind = (index) => (numeric[index] ? "number" : null);
-  return make("table", { class: "figures" },
+  return make(
+    "table",
+    { class: "figures" },
     make("caption", { class: "unseen" }, caption),
-    make("thead", {}, make("tr", {}, heads.map((head, index) =>
-      make("th", { scope: "col", class: kind(index) }, head.replace(/^>/, ""))))),
-    make("tbody", {}, rows.map((row) => make("tr", {}, row.map((cell, index) => make("td", { class: kind(index) }, cell))))),
+    make(
+      "thead",
+      {},
+      make(
+        "tr",
+        {},
+        heads.map((head, index) => make("th", { scope: "col", class: kind(index) }, head.replace(/^>/, ""))),
+      ),
+    ),
+    make(
+      "tbody",
+      {},
+      rows.map((row) =>
+        make(
+          "tr",
+          {},
+          row.map((cell, index) => make("td", { class: kind(index) }, cell)),
+        ),
+      ),
+    ),
   );
 }

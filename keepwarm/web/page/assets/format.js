@@ -40,9 +40,15 @@ export const count = (number) => (number ?? 0).toLocaleString("en-US");
 
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
 
-export const milliseconds = (number) => (number === null || number === undefined ? "–" : `${count(Math.round(number))} ms`);
+export const milliseconds = (number) =>
+  number === null || number === undefined ? "–" : `${count(Math.round(number))} ms`;
 
-const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+const UNITS = [
+  [86400, "d"],
+  [3600, "h"],
+  [60, "min"],
+  [1, "s"],
+];
 
 export function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));
@@ -52,7 +58,12 @@ export function duration(seconds) {
 }
 
 // A length of time as people name it: "24 h", not "1 d".
-export const spanOf = (hours) => (hours >= 48 ? `${Math.round(hours / 24)} days` : hours >= 1 ? `${+hours.toFixed(1)} h` : `${Math.round(hours * 60)} min`);
+export const spanOf = (hours) =>
+  hours >= 48
+    ? `${Math.round(hours / 24)} days`
+    : hours >= 1
+      ? `${+hours.toFixed(1)} h`
+      : `${Math.round(hours * 60)} min`;
 
 export const ago = (iso, now) => `${duration((now - Date.parse(iso)) / 1000)} ago`;
 
@@ -64,7 +75,8 @@ function inZone(zone, options) {
     let made;
     try {
       made = new Intl.DateTimeFormat("en-GB", { timeZone: zone, hourCycle: "h23", ...options });
-    } catch {  // a zone that this browser does not know
+    } catch {
+      // a zone that this browser does not know
       made = new Intl.DateTimeFormat("en-GB", { timeZone: "UTC", hourCycle: "h23", ...options });
     }
     formats.set(key, made);
@@ -93,5 +105,10 @@ export const makeTime = (iso, zone, now) =>
 
 // The part of a model's id that tells it apart; the whole one stands in the title.
 export const modelName = (id) =>
-  id.split("/").pop().replace(/^(us|eu|apac|jp|au|global|us-gov)\./, "").replace(/^[a-z]+\./, "").replace(/-\d{8}(-v\d+:\d+)?$/, "")
+  id
+    .split("/")
+    .pop()
+    .replace(/^(us|eu|apac|jp|au|global|us-gov)\./, "")
+    .replace(/^[a-z]+\./, "")
+    .replace(/-\d{8}(-v\d+:\d+)?$/, "")
     .replace(/-v\d+:\d+$/, "");

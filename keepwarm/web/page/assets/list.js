@@ -18,11 +18,25 @@ const SORTS = {
   early: ["lost early, most first", (one, other) => (other.early_loss_rate ?? -1) - (one.early_loss_rate ?? -1)],
 };
 
-const GROUPS = { state: (prefix) => prefix.state, region: (prefix) => prefix.region, model: (prefix) => prefix.model_id };
-const valueOf = (prefix, key) => (key.startsWith("tag.") ? prefix.tags?.[key.slice(4)] ?? "" : GROUPS[key](prefix));
+const GROUPS = {
+  state: (prefix) => prefix.state,
+  region: (prefix) => prefix.region,
+  model: (prefix) => prefix.model_id,
+};
+const valueOf = (prefix, key) => (key.startsWith("tag.") ? (prefix.tags?.[key.slice(4)] ?? "") : GROUPS[key](prefix));
 
-const wordsOf = (prefix) => [prefix.name, prefix.model_id, prefix.region, prefix.ttl, prefix.policy, prefix.words,
-  ...Object.entries(prefix.tags ?? {}).map(([key, value]) => `${key}:${value}`)].join(" ").toLowerCase();
+const wordsOf = (prefix) =>
+  [
+    prefix.name,
+    prefix.model_id,
+    prefix.region,
+    prefix.ttl,
+    prefix.policy,
+    prefix.words,
+    ...Object.entries(prefix.tags ?? {}).map(([key, value]) => `${key}:${value}`),
+  ]
+    .join(" ")
+    .toLowerCase();
 
 export class List {
   // shown(row): a row came into the document; viewed(found, total, known): how many there are.
@@ -41,14 +55,22 @@ export class List {
 
   start() {
     this.table = byId("prefixes");
-    fill(byId("sort"), Object.entries(SORTS).map(([key, [words]]) => make("option", { value: key }, words)));
+    fill(
+      byId("sort"),
+      Object.entries(SORTS).map(([key, [words]]) => make("option", { value: key }, words)),
+    );
     byId("search").value = this.chosen.query;
     byId("sort").value = this.chosen.sort;
     byId("search").addEventListener("input", (event) => this.choose({ query: event.target.value }));
     byId("sort").addEventListener("change", (event) => this.choose({ sort: event.target.value }));
     byId("group").addEventListener("change", (event) => this.choose({ group: event.target.value }));
     document.addEventListener("keydown", (event) => this.obey(event));
-    this.end = new IntersectionObserver(([seen]) => { if (seen.isIntersecting) this.more(); }, { rootMargin: "600px" });
+    this.end = new IntersectionObserver(
+      ([seen]) => {
+        if (seen.isIntersecting) this.more();
+      },
+      { rootMargin: "600px" },
+    );
     this.end.observe(byId("more"));
   }
 
@@ -85,7 +107,8 @@ export class List {
       this.prefixes.set(prefix.name, { ...prefix, searched: wordsOf(prefix) });
       const row = this.rows.get(prefix.name);
       if (row && JSON.stringify(row.prefix) !== JSON.stringify(prefix)) {
-        if (row.prefix.state !== prefix.state || row.prefix.last_ping?.at !== prefix.last_ping?.at) this.flash(row.node);
+        if (row.prefix.state !== prefix.state || row.prefix.last_ping?.at !== prefix.last_ping?.at)
+          this.flash(row.node);
         row.update(prefix);
         row.age(this.now());
       }
@@ -107,8 +130,15 @@ export class List {
 
   offerGroups() {
     const tags = new Set([...this.prefixes.values()].flatMap((prefix) => Object.keys(prefix.tags ?? {})));
-    const options = [["", "nothing"], ...[...tags].sort().map((tag) => [`tag.${tag}`, `tag ${tag}`]), ...Object.keys(GROUPS).map((key) => [key, key])];
-    fill(byId("group"), options.map(([key, words]) => make("option", { value: key }, words)));
+    const options = [
+      ["", "nothing"],
+      ...[...tags].sort().map((tag) => [`tag.${tag}`, `tag ${tag}`]),
+      ...Object.keys(GROUPS).map((key) => [key, key]),
+    ];
+    fill(
+      byId("group"),
+      options.map(([key, words]) => make("option", { value: key }, words)),
+    );
     if (!options.some(([key]) => key === this.chosen.group)) this.chosen.group = "";
     byId("group").value = this.chosen.group;
   }
@@ -127,7 +157,11 @@ export class List {
   found() {
     const words = this.chosen.query.toLowerCase().split(/\s+/).filter(Boolean);
     return [...this.prefixes.values()]
-      .filter((prefix) => (!this.chosen.state || prefix.state === this.chosen.state) && words.every((word) => prefix.searched.includes(word)))
+      .filter(
+        (prefix) =>
+          (!this.chosen.state || prefix.state === this.chosen.state) &&
+          words.every((word) => prefix.searched.includes(word)),
+      )
       .sort((one, other) => SORTS[this.chosen.sort][1](one, other) || SORTS.name[1](one, other));
   }
 
@@ -158,16 +192,22 @@ export class List {
       if (!groups.has(value)) groups.set(value, []);
       groups.get(value).push(prefix);
     }
-    return [...groups].sort(([one], [other]) => (one === "") - (other === "") || one.localeCompare(other, "en", { numeric: true }))
-      .flatMap(([value, prefixes]) => [{ group: value, prefixes },
-        ...(this.closed.has(value) ? [] : prefixes.map((prefix) => ({ prefix })))]);
+    return [...groups]
+      .sort(([one], [other]) => (one === "") - (other === "") || one.localeCompare(other, "en", { numeric: true }))
+      .flatMap(([value, prefixes]) => [
+        { group: value, prefixes },
+        ...(this.closed.has(value) ? [] : prefixes.map((prefix) => ({ prefix }))),
+      ]);
   }
 
   toggle(value) {
     if (!this.closed.delete(value)) this.closed.add(value);
     this.view();
     const index = this.coming.findIndex((one) => one.group === value);
-    if (index >= 0) byId("rows").querySelectorAll("tr.group button.plain")[this.coming.slice(0, index).filter((one) => one.prefixes).length]?.focus();
+    if (index >= 0)
+      byId("rows")
+        .querySelectorAll("tr.group button.plain")
+        [this.coming.slice(0, index).filter((one) => one.prefixes).length]?.focus();
   }
 
   more() {
@@ -176,7 +216,8 @@ export class List {
     this.at += some.length;
     byId("rows").append(...some.map((one) => (one.prefix ? this.rowOf(one.prefix).node : this.groupOf(one))));
     byId("more").hidden = this.at >= this.coming.length;
-    if (some.length && !byId("more").hidden) {  // still in view: the observer only tells of changes
+    if (some.length && !byId("more").hidden) {
+      // still in view: the observer only tells of changes
       this.end.unobserve(byId("more"));
       this.end.observe(byId("more"));
     }
@@ -211,7 +252,10 @@ export class List {
     const names = [];
     for (const { node, prefix } of this.rows.values()) {
       if (!node.isConnected) continue;
-      const due = [prefix.warm_until, prefix.next_at, prefix.pause?.until].filter(Boolean).map(Date.parse).filter((at) => at + OVERDUE_MS < now);
+      const due = [prefix.warm_until, prefix.next_at, prefix.pause?.until]
+        .filter(Boolean)
+        .map(Date.parse)
+        .filter((at) => at + OVERDUE_MS < now);
       const latest = Math.max(...due);
       if (due.length && this.asked.get(prefix.name) !== latest) {
         this.asked.set(prefix.name, latest);

@@ -40,7 +40,9 @@ export class Live {
       while (this.isAsleep) await this.pause(LONGEST_PAUSE_MS);
       try {
         await this.follow();
-      } catch { /* the daemon is away, or a proxy ended the stream: try again */ }
+      } catch {
+        /* the daemon is away, or a proxy ended the stream: try again */
+      }
       if (!this.isPolled) this.lost();
       this.isPolled = false;
       await this.pause(this.pauseMs);
@@ -66,7 +68,7 @@ export class Live {
     this.stopper = new AbortController();
     const answer = await request("/v1/stream", { signal: this.stopper.signal });
     if (answer.status === 401) {
-      await get("/v1/summary");  // asks for the token
+      await get("/v1/summary"); // asks for the token
       return;
     }
     if (answer.status === 503 && answer.headers.has("Retry-After")) {

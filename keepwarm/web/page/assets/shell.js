@@ -14,7 +14,11 @@ function startTheme() {
   const name = () => byId("theme").setAttribute("aria-label", `Switch to ${THEMES[current()]}`);
   byId("theme").addEventListener("click", () => {
     root.dataset.theme = THEMES[current()];
-    try { localStorage.setItem("keepwarm-theme", root.dataset.theme); } catch { /* kept for this page only */ }
+    try {
+      localStorage.setItem("keepwarm-theme", root.dataset.theme);
+    } catch {
+      /* kept for this page only */
+    }
     name();
   });
   system.addEventListener("change", name);
@@ -37,40 +41,83 @@ const banner = (kind, ...words) => make("p", { class: `banner ${kind}` }, words)
 
 function bannersOf(summary, pauses, now) {
   const found = [];
-  if (summary.stopped) found.push(banner("bad", make("strong", {}, "No pings are sent. "), summary.stopped,
-    " To lift it: ", make("code", {}, "keepwarm stop-all --undo")));
+  if (summary.stopped)
+    found.push(
+      banner(
+        "bad",
+        make("strong", {}, "No pings are sent. "),
+        summary.stopped,
+        " To lift it: ",
+        make("code", {}, "keepwarm stop-all --undo"),
+      ),
+    );
   for (const pause of pauses.filter((one) => one.scope !== "prefix" && !one.resumed_at)) {
     const target = pause.scope === "all" ? { all: true } : { tag: pause.tag };
-    found.push(banner("held", make("strong", {}, pause.scope === "all" ? "Everything is paused" : `${pause.tag} is paused`),
-      pause.until ? [" until ", makeTime(pause.until, "UTC", now), " UTC"] : " until somebody resumes", `: ${pause.why}`,
-      pause.by ? ` (${pause.by}) ` : " ",
-      make("button", { type: "button", class: "quiet", onclick: () => act("resumeAll", target) }, "Resume")));
+    found.push(
+      banner(
+        "held",
+        make("strong", {}, pause.scope === "all" ? "Everything is paused" : `${pause.tag} is paused`),
+        pause.until ? [" until ", makeTime(pause.until, "UTC", now), " UTC"] : " until somebody resumes",
+        `: ${pause.why}`,
+        pause.by ? ` (${pause.by}) ` : " ",
+        make("button", { type: "button", class: "quiet", onclick: () => act("resumeAll", target) }, "Resume"),
+      ),
+    );
   }
   const refused = summary.registry?.refused;
-  if (refused) found.push(banner("bad", make("strong", {}, "The registry was refused, the one before still holds. "),
-    make("span", { class: "lines" }, refused.problems.slice(0, 5).join("\n"))));
+  if (refused)
+    found.push(
+      banner(
+        "bad",
+        make("strong", {}, "The registry was refused, the one before still holds. "),
+        make("span", { class: "lines" }, refused.problems.slice(0, 5).join("\n")),
+      ),
+    );
   for (const guard of (summary.guards ?? []).filter((one) => !one.prefix).slice(0, 4))
     found.push(banner("held", make("strong", {}, `${guard.guard}: `), guard.detail ?? ""));
-  if (summary.role === "standby") found.push(banner("info", summary.leader
-    ? `This daemon stands by; ${summary.leader} leads and pings.` : "This daemon does not ping: it has only just started, or nobody leads."));
+  if (summary.role === "standby")
+    found.push(
+      banner(
+        "info",
+        summary.leader
+          ? `This daemon stands by; ${summary.leader} leads and pings.`
+          : "This daemon does not ping: it has only just started, or nobody leads.",
+      ),
+    );
   return found;
 }
 
-const PERIODS = [["today", "Net today"], ["seven_days", "Net, 7 days"], ["thirty_days", "Net, 30 days"]];
+const PERIODS = [
+  ["today", "Net today"],
+  ["seven_days", "Net, 7 days"],
+  ["thirty_days", "Net, 30 days"],
+];
 
 export function showMoney(node, figures) {
-  fill(node, PERIODS.map(([key, title]) => {
-    const found = figures?.[key];
-    if (!found) return make("div", { class: "period" }, make("h3", {}, title), make("p", { class: "net" }, "–"));
-    const line = (name, text) => [make("dt", {}, name), make("dd", {}, text)];
-    return make("div", { class: "period" },
-      make("h3", { title: `since ${inUtc(Date.parse(found.since))}` }, title),
-      make("p", { class: `net ${tone(found.net_low_usd, found.net_high_usd)}` },
-        moneyRange(found.net_low_usd, found.net_high_usd)),
-      make("dl", {}, line("avoided writes", moneyRange(found.avoided_low_usd, found.avoided_high_usd)),
-        line("refresh cost", `${money(found.refresh_cost_usd)} in ${plural(found.pings, "ping")}`)),
-    );
-  }));
+  fill(
+    node,
+    PERIODS.map(([key, title]) => {
+      const found = figures?.[key];
+      if (!found) return make("div", { class: "period" }, make("h3", {}, title), make("p", { class: "net" }, "–"));
+      const line = (name, text) => [make("dt", {}, name), make("dd", {}, text)];
+      return make(
+        "div",
+        { class: "period" },
+        make("h3", { title: `since ${inUtc(Date.parse(found.since))}` }, title),
+        make(
+          "p",
+          { class: `net ${tone(found.net_low_usd, found.net_high_usd)}` },
+          moneyRange(found.net_low_usd, found.net_high_usd),
+        ),
+        make(
+          "dl",
+          {},
+          line("avoided writes", moneyRange(found.avoided_low_usd, found.avoided_high_usd)),
+          line("refresh cost", `${money(found.refresh_cost_usd)} in ${plural(found.pings, "ping")}`),
+        ),
+      );
+    }),
+  );
 }
 
 // The summary of all prefixes, drawn where this page has room for it; resolves to it.
@@ -106,7 +153,8 @@ export function gathered(work, milliseconds) {
     try {
       await work();
       showTrouble(null);
-    } catch (error) {  // the daemon is away, which is told elsewhere, or refused; the next change asks again
+    } catch (error) {
+      // the daemon is away, which is told elsewhere, or refused; the next change asks again
       if (error instanceof Refused) showTrouble(error.message);
     }
     await new Promise((done) => setTimeout(done, milliseconds));

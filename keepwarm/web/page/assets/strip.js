@@ -26,10 +26,12 @@ export function placing(since, until) {
   return (iso) => Math.round(Math.min(UNITS, Math.max(0, (Date.parse(iso) - first) * scale)));
 }
 
-const rects = (spans, place, top, height) => spans
-  .map(([start, end]) => [place(start), place(end)])
-  .filter(([start, end]) => end > start)
-  .map(([start, end]) => `M${start} ${top}H${end}V${top + height}H${start}Z`).join("");
+const rects = (spans, place, top, height) =>
+  spans
+    .map(([start, end]) => [place(start), place(end)])
+    .filter(([start, end]) => end > start)
+    .map(([start, end]) => `M${start} ${top}H${end}V${top + height}H${start}Z`)
+    .join("");
 
 // Several in one place are drawn once: thousands would be one line anyhow.
 const marks = (moments, place, mark) => [...new Set(moments.map(place))].map(mark).join("");
@@ -47,23 +49,48 @@ function lanes(timeline, place, height) {
     path("warm-time", rects(timeline.warm, place, top, bar)),
     path("ping", marks(good, place, tick)),
     path("ping bad", marks(bad, place, tick)),
-    path("organic", marks(timeline.requests.map((one) => one.at), place, (x) => `M${x} ${height * 0.82}h.01`)),
+    path(
+      "organic",
+      marks(
+        timeline.requests.map((one) => one.at),
+        place,
+        (x) => `M${x} ${height * 0.82}h.01`,
+      ),
+    ),
   ];
 }
 
 export const drawLanes = (timeline, height, label) =>
-  draw("svg", { class: "lanes", viewBox: `0 0 ${UNITS} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
-    draw("title", {}, label), lanes(timeline, placing(timeline.since, timeline.until), height));
+  draw(
+    "svg",
+    {
+      class: "lanes",
+      viewBox: `0 0 ${UNITS} ${height}`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": label,
+    },
+    draw("title", {}, label),
+    lanes(timeline, placing(timeline.since, timeline.until), height),
+  );
 
-const secondsOf = (spans, since, until) => spans.reduce((sum, [start, end]) =>
-  sum + Math.max(0, Math.min(Date.parse(end), until) - Math.max(Date.parse(start), since)) / 1000, 0);
+const secondsOf = (spans, since, until) =>
+  spans.reduce(
+    (sum, [start, end]) =>
+      sum + Math.max(0, Math.min(Date.parse(end), until) - Math.max(Date.parse(start), since)) / 1000,
+    0,
+  );
 
 // The figures of a timeline in one sentence.
 export function inWords(timeline) {
   const [since, until] = [Date.parse(timeline.since), Date.parse(timeline.until)];
   const [warm, busy] = [timeline.warm, timeline.busy].map((spans) => secondsOf(spans, since, until));
   const bad = timeline.pings.filter(badAmong(timeline)).length;
-  const told = [`warm ${duration(warm)}`, `busy ${duration(busy)}`,
-    plural(timeline.pings.length, "ping") + (bad ? ` (${bad} lost or failed)` : ""), plural(timeline.requests.length, "organic request")];
+  const told = [
+    `warm ${duration(warm)}`,
+    `busy ${duration(busy)}`,
+    plural(timeline.pings.length, "ping") + (bad ? ` (${bad} lost or failed)` : ""),
+    plural(timeline.requests.length, "organic request"),
+  ];
   return `Last ${spanOf((until - since) / 3600000)}: ${told.join(", ")}${timeline.truncated ? "; more than is drawn" : ""}`;
 }

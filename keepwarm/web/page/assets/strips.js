@@ -29,7 +29,7 @@ export class Strips {
     });
     this.title();
     // The end of a strip is now: it moves on, even where nothing happens.
-    setInterval(() => this.forget(), Math.max(5000, this.hours * 3600 * 1000 / 300));
+    setInterval(() => this.forget(), Math.max(5000, (this.hours * 3600 * 1000) / 300));
   }
 
   title() {
@@ -58,12 +58,18 @@ export class Strips {
   }
 
   async fetchInView() {
-    const wanted = [...this.inView].map((node) => this.rows.get(node)).filter((row) => !this.known.has(row.prefix.name));
+    const wanted = [...this.inView]
+      .map((node) => this.rows.get(node))
+      .filter((row) => !this.known.has(row.prefix.name));
     for (let start = 0; start < wanted.length; start += AT_ONCE) {
       const some = wanted.slice(start, start + AT_ONCE);
       some.forEach((row) => this.known.add(row.prefix.name));
-      const told = await get(`/v1/timelines?${query({ name: some.map((row) => row.prefix.name), hours: this.hours })}`)
-        .catch((error) => { some.forEach((row) => this.known.delete(row.prefix.name)); throw error; });
+      const told = await get(
+        `/v1/timelines?${query({ name: some.map((row) => row.prefix.name), hours: this.hours })}`,
+      ).catch((error) => {
+        some.forEach((row) => this.known.delete(row.prefix.name));
+        throw error;
+      });
       for (const row of some) {
         const found = told.items[row.prefix.name];
         if (found) row.show(stretched(found, told));
