@@ -162,7 +162,13 @@ def test_the_caps_in_all_hold_for_all_prefixes_together(house, emulator, gateway
     assert USD("0.30") - high < house.spent() <= USD("0.30")
     assert {keeper.tend(name).reason for name in "abcd"} == {Reason.CAPPED}
     _, day, _ = house.gate.statuses_in_all(house.wall.at)
-    assert (day.state, day.spent_usd) == (GuardState.OK, house.spent())  # a cheaper ping would still fit
+    assert (day.state, day.spent_usd) == (GuardState.TRIPPED, house.spent())
+    assert "day cap in all $0.30 reached" in day.detail
+    after = house.keeper(gateway, *prefixes, in_all=replace(LIMITS_IN_ALL, day_cap_usd=USD("0.30")))
+    assert house.gate.statuses_in_all(house.wall.at)[1].state is GuardState.OK  # has held nothing yet
+    coming = [(one, after.state(one.name)) for one in prefixes]
+    assert house.gate.statuses_in_all(house.wall.at, coming)[1].state is GuardState.TRIPPED
+    assert house.gate.statuses_in_all(TOMORROW, coming)[1].state is GuardState.OK
     assert house.told("guard_tripped") == [("day_cap", "all")]
 
 

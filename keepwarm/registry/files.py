@@ -1,0 +1,94 @@
+"""What one reading of a registry has read: each file by its content, so that a later change is known.
+
+It watches nothing (see `watching`) and knows the shape of no file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A file as it was when it was opened.
+
+    Attributes:
+        stamp: what changes with every write; None when it could not be opened.
+        digest: of its content, or what kept it from being read.
+        at_most: how many bytes were read at most.
+    """
+
+    stamp: tuple[int, ...] | None
+    digest: bytes
+    at_most: int
+
+
+class Files:
+    """The files of a reading, those that could not be read among them. Not safe to use from several threads at once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, _Seen] = {}
+
+    @property
+    def paths(self) -> Collection[Path]:
+        """Every file that was asked for."""
+        return tuple(self._seen)
+
+    def read(self, path: Path, at_most: int = -1) -> bytes:
+        """The content of a file, and remember it; also that it cannot be read.
+
+        Args:
+            at_most: bytes; -1 for all.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        try:
+            with path.open("rb") as stream:
+                stamp = _stamp(os.fstat(stream.fileno()))  # before reading: what is written meanwhile moves it on
+                content = stream.read(at_most)
+        except OSError as error:
+            self._seen[path] = _Seen(None, str(error.errno).encode(), at_most)
+            raise
+        self._seen[path] = _Seen(stamp, hashlib.sha256(content).digest(), at_most)
+        return content
+
+    def changed(self, *, thorough: bool = False) -> bool:
+        """Whether any file is now something else than what was read.
+
+        Args:
+            thorough: read all of them, not only those that their stamp tells of: two writes within a few milliseconds
+                may have the same one.
+        """
+        for path, seen in tuple(self._seen.items()):
+            if not thorough and seen.stamp is not None and seen.stamp == _stamp_of(path):
+                continue
+            if self._digest_now(path, seen.at_most) != seen.digest:
+                self._seen[path] = seen
+                return True
+        return False
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._seen.clear()
+
+    def _digest_now(self, path: Path, at_most: int) -> bytes:
+        with contextlib.suppress(OSError):
+            self.read(path, at_most)
+        return self._seen[path].digest
+
+
+def _stamp_of(path: Path) -> tuple[int, ...] | None:
+    try:
+        return _stamp(path.stat())
+    except OSError:
+        return None
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
