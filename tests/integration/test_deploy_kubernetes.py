@@ -85,3 +85,15 @@ def test_the_probes_ask_what_the_http_interface_answers():
     served = "".join(path.read_text() for path in (ROOT / "keepwarm/web").glob("*.py"))
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert f'@app.get("{CONTAINER[probe]["httpGet"]["path"]}"' in served
+
+
+def test_the_secret_that_the_page_tells_to_make_is_the_one_that_is_mounted():
+    page = (ROOT / "docs/how-to/kubernetes.md").read_text()
+    (name,) = re.findall(r"create secret generic (\S+)", page)
+    keys = set(re.findall(r"--from-literal=([\w-]+)=", page))
+    (secret,) = [volume["secret"]["secretName"] for volume in POD["volumes"] if "secret" in volume]
+    (place,) = [mount["mountPath"] for mount in CONTAINER["volumeMounts"] if mount["name"] == "tokens"]
+    assert name == secret
+    assert {entry["value"] for entry in CONTAINER["env"] if "TOKEN_FILE" in entry["name"]} == {
+        f"{place}/{key}" for key in keys
+    }

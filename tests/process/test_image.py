@@ -28,7 +28,7 @@ for name in boto3.Session().get_available_services():
     boto3.client(name, region_name="eu-central-1")
     print(name)
 """
-START_AT_MOST = timedelta(seconds=5)  # the goal is 2 s; a machine that runs other tests meanwhile is slower
+START_AT_MOST = timedelta(seconds=10)  # the goal is 2 s, met on an idle machine; this is for a busy one
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +100,9 @@ def test_the_program_itself_says_whether_it_is_well(image, start):
     test = image.inspect("image", image.name)["Healthcheck"]["Test"]
     assert test[0] == "CMD"
     image.podman("exec", name, *test[1:])
+    assert "total" in image.podman("exec", name, "keepwarm", "report")
+    image.podman("kill", "--signal", "HUP", name)
+    assert soon(lambda: [line for line in image.said(name) if line["event"] == "registry_reloaded"])
 
 
 def test_it_runs_as_nobody_in_particular_and_says_what_it_is(image):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -71,6 +72,13 @@ def stopped(machine: Machine) -> Machine:
 def running(stopped: Machine) -> Machine:
     assert stopped.returns("systemctl start keepwarm") == 0, log(stopped)
     return stopped
+
+
+def commands_of(section: str) -> list[str]:
+    """What the page on systemd tells people to type, a line each."""
+    page = (UNIT.parents[2] / "docs/how-to/systemd.md").read_text()
+    blocks = re.findall(r"```\n(.*?)```", page.split(f"## {section}\n")[1].split("\n## ")[0], re.DOTALL)
+    return "".join(blocks).splitlines()
 
 
 def log(machine: Machine) -> str:
@@ -162,6 +170,14 @@ class TestBooted:
         assert '"drained": true' in since_start(running)
         assert running.show("keepwarm", "Result") == "success"
         assert running.show("keepwarm", "ExecMainStatus") == "0"
+
+    @pytest.mark.parametrize("section", ["Use", "Beside it"])
+    def test_the_commands_of_the_page_do_what_they_should(self, running, section):
+        commands = [command for command in commands_of(section) if "install-completion" not in command]
+        assert commands
+        for command in commands:
+            target = command.replace("/usr/local/share/man/man1", "/tmp")  # /usr is this machine's own here
+            running.run(shlex.join(["env", *ENVIRONMENT, "sh", "-c", target]))
 
     def test_a_registry_that_is_refused_at_the_start_is_not_tried_again(self, stopped):
         stopped.file(REGISTRY).write_text(registry("a", ttl="2h"))
