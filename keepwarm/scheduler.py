@@ -82,6 +82,12 @@ class Scheduler:
             there = {job.id for job in self._scheduler.get_jobs()}
             return frozenset(name for name, job in self._jobs.items() if job.id in there) | self._running
 
+    def moment(self, name: str) -> datetime | None:
+        """When this prefix is tended next; None while it has no moment, or is being tended."""
+        with self._lock:
+            job = self._jobs.get(name)
+            return job.next_run_time if job else None
+
     def every(self, period: timedelta, call: Callable[[], None]) -> None:
         """Call something again and again, apart from the workers that tend."""
         self._scheduler.add_job(call, "interval", seconds=period.total_seconds(), executor="housekeeping")

@@ -17,6 +17,7 @@ import yaml
 from yaml.cyaml import CParser  # type: ignore[attr-defined] # in every wheel of PyYAML, missing in its stubs
 
 from keepwarm.errors import ConfigError, Problem
+from keepwarm.registry.files import Files
 
 Location = tuple[str | int, ...]
 
@@ -63,15 +64,18 @@ def dotted(location: Location) -> str:
     return text
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, files: Files | None = None) -> Document:
     """Read a YAML file.
+
+    Args:
+        files: remembers what was read.
 
     Raises:
         ConfigError: the file is missing, not UTF-8, not YAML, or uses what is refused.
     """
     name = str(path)
     try:
-        content = path.read_bytes()
+        content = (files or Files()).read(path)
         content.decode()
         _check_depth(name, content)
         root = _Loader(content).get_single_node()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
 from importlib import resources
@@ -37,6 +37,7 @@ from keepwarm.model import (
 from keepwarm.pricing import Catalog, CatalogError, parse_catalog, parse_model_id, parse_prices
 from keepwarm.registry import requests, ttls
 from keepwarm.registry.document import Document, Location, read_document
+from keepwarm.registry.files import Files
 from keepwarm.registry.findings import Findings, Place, keys
 from keepwarm.registry.requests import Ping, Request
 from keepwarm.registry.schema import AUTO, BusyHoursEntry, Head, PrefixEntry
@@ -59,11 +60,13 @@ class Registry:
         path: of the registry file.
         prefixes: in the order of the file.
         warnings: what is allowed but probably not meant.
+        files: all that was read for it.
     """
 
     path: Path
     prefixes: tuple[Prefix, ...]
     warnings: tuple[Problem, ...] = ()
+    files: Files = field(default_factory=Files, compare=False)
 
     def find(self, name: str) -> Prefix:
         """The prefix of this name.
@@ -78,8 +81,11 @@ class Registry:
         raise ConfigError([Problem(str(self.path), 0, "", f"has no prefix {name!r}; it has {names}")])
 
 
-def load_catalog(path: Path | None) -> Catalog:
+def load_catalog(path: Path | None, files: Files | None = None) -> Catalog:
     """The shipped model catalog, with the models of a file of the same shape laid over it.
+
+    Args:
+        files: remembers what was read.
 
     Raises:
         ConfigError: the file cannot be read or is not of the shape.
@@ -88,7 +94,7 @@ def load_catalog(path: Path | None) -> Catalog:
     if path is None:
         return shipped
     try:
-        override = parse_catalog(json.loads(path.read_bytes()))
+        override = parse_catalog(json.loads((files or Files()).read(path)))
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from None
     except ValueError as error:
@@ -97,24 +103,29 @@ def load_catalog(path: Path | None) -> Catalog:
     return Catalog({**shipped.models, **override.models})
 
 
-def load_registry(path: Path, catalog: Catalog, key: bytes, now: datetime) -> Registry:
+def load_registry(path: Path, catalog: Catalog, key: bytes, now: datetime, files: Files | None = None) -> Registry:
     """Read and check a registry with all its request files.
 
     Args:
         key: the installation's fingerprint key.
         now: busy hours that never open from here on are warned of.
+        files: remembers what was read.
 
     Raises:
         ConfigError: with every problem that was found, each with file, line and key.
     """
-    return _Loader(read_document(path), path, catalog, key, now).load()
+    files = files or Files()
+    return _Loader(read_document(path, files), path, catalog, key, now, files).load()
 
 
 class _Loader:
     """One reading of a registry; collects problems and warnings on its way."""
 
-    def __init__(self, document: Document, path: Path, catalog: Catalog, key: bytes, now: datetime) -> None:
+    def __init__(
+        self, document: Document, path: Path, catalog: Catalog, key: bytes, now: datetime, files: Files
+    ) -> None:
         self._document = document
+        self._files = files
         self._path = path
         self._catalog = catalog
         self._key = key
@@ -136,7 +147,7 @@ class _Loader:
             raise ConfigError(
                 sorted(set(self._findings.problems)), hint="nothing was applied; mend the file and run `keepwarm check`"
             )
-        return Registry(self._path, complete, tuple(self._findings.warnings))
+        return Registry(self._path, complete, tuple(self._findings.warnings), self._files)
 
     def _part(self, name: str, kind: type[Part]) -> Part:
         """A part of the file, or an empty one where it is missing or of another kind (`Head` has said so)."""
@@ -270,13 +281,13 @@ class _Loader:
         path = self._path.parent / str(entry.request)
         memo = (path, entry.api, f"{dialect}{entry.model_id}")
         if memo not in self._requests:
-            self._requests[memo] = requests.read_request(path, entry.api, dialect, entry.model_id)
+            self._requests[memo] = requests.read_request(path, entry.api, dialect, entry.model_id, self._files)
         return self._requests[memo]
 
     def _system_text(self, entry: PrefixEntry) -> str:
         if entry.system is None or entry.system.file is None:
             return entry.system.text or "" if entry.system else ""
-        return requests.read_text(self._path.parent / entry.system.file)
+        return requests.read_text(self._path.parent / entry.system.file, self._files)
 
     # -- the prefix -----------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from keepwarm import dialects, fingerprint, replay
 from keepwarm.dialects import Body, Dialect, DialectError, Reading
 from keepwarm.errors import ConfigError, Problem
 from keepwarm.model import Api, ModelFacts, Section, Ttl
+from keepwarm.registry.files import Files
 
 MAX_BODY_BYTES = 20_000_000  # Anthropic's Bedrock page, read 2026-11-22; botocore's own bound is 25,000,000
 
@@ -79,17 +80,18 @@ class Ping:
     sketch: fingerprint.Sketch
 
 
-def read_request(path: Path, api: Api, dialect: Dialect, model_id: str) -> Request:
+def read_request(path: Path, api: Api, dialect: Dialect, model_id: str, files: Files | None = None) -> Request:
     """Read a request file: an InvokeModel body, or the keyword arguments of the boto3 call.
+
+    Args:
+        files: remembers what was read.
 
     Raises:
         ConfigError: the file is missing, too large, not JSON, for another model, or not of its dialect.
     """
     name = str(path)
     try:
-        if path.stat().st_size > MAX_BODY_BYTES:
-            raise _problem(name, "", f"is larger than Bedrock accepts ({MAX_BODY_BYTES:,} bytes)")
-        data = json.loads(path.read_bytes())
+        data = json.loads(_read(path, files))
     except OSError as error:
         raise _problem(name, "", f"cannot be read: {error.strerror}") from None
     except json.JSONDecodeError as error:
@@ -104,17 +106,18 @@ def read_request(path: Path, api: Api, dialect: Dialect, model_id: str) -> Reque
     return build_request(name, data, api, dialect, model_id)
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, files: Files | None = None) -> str:
     """Read a prompt that stands in a file of its own.
+
+    Args:
+        files: remembers what was read.
 
     Raises:
         ConfigError: the file is missing, too large, not UTF-8 or blank.
     """
     name = str(path)
     try:
-        if path.stat().st_size > MAX_BODY_BYTES:
-            raise _problem(name, "", f"is larger than Bedrock accepts ({MAX_BODY_BYTES:,} bytes)")
-        text = path.read_bytes().decode()
+        text = _read(path, files).decode()
     except OSError as error:
         raise _problem(name, "", f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
@@ -122,6 +125,13 @@ def read_text(path: Path) -> str:
     if not text.strip():
         raise _problem(name, "", "is blank; Bedrock refuses a text of white space")
     return text
+
+
+def _read(path: Path, files: Files | None) -> bytes:
+    content = (files or Files()).read(path, MAX_BODY_BYTES + 1)
+    if len(content) > MAX_BODY_BYTES:
+        raise _problem(str(path), "", f"is larger than Bedrock accepts ({MAX_BODY_BYTES:,} bytes)")
+    return content
 
 
 def build_request(name: str, data: dict[str, Any], api: Api, dialect: Dialect, model_id: str) -> Request:
