@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 from keepwarm.clock import utc_now
 from keepwarm.emulator import Emulator
 from tests.builders import CLAUDE
-from tests.daemons import write_registry
+from tests.daemons import soon, write_registry
 from tests.processes import Child, Home
 
 TOKEN = "an-acting-token-of-tests"
@@ -36,7 +36,8 @@ class House(Home):
     def begin(self, **settings: object) -> Child:
         """Start a daemon that may be read with one token and told with another."""
         common = {"listen": self.address, "token": TOKEN, "read_token": READ_TOKEN}
-        child = self.started(**common | settings)
+        child = self.start(**common | settings)
+        assert soon(lambda: child.told("daemon_started"), seconds=60), child.text  # many prefixes, and a busy machine
         self.address = child.told("daemon_started")[0]["listens"]
         return child
 
