@@ -38,7 +38,7 @@ bench: setup  ## what each policy captures (TRACES=DIRECTORY adds traces), and w
 	@$(BIN)/python benchmarks/policies.py --page docs/benchmarks.md
 	@$(BIN)/python benchmarks/reporter_overhead.py
 
-PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/blind.py,keepwarm/permissions.py,keepwarm/pauses.py,keepwarm/views/*.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/courses.py,keepwarm/accounting.py,keepwarm/clairvoyant.py,keepwarm/counterfactual.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py
+PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/blind.py,keepwarm/permissions.py,keepwarm/pauses.py,keepwarm/views/*.py,keepwarm/alerts/kinds.py,keepwarm/alerts/heard.py,keepwarm/alerts/rules.py,keepwarm/alerts/lateness.py,keepwarm/alerts/pace.py,keepwarm/alerts/wording.py,keepwarm/differences.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/courses.py,keepwarm/accounting.py,keepwarm/clairvoyant.py,keepwarm/counterfactual.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py
 
 lint: setup  ## style, types, layers
 	@$(BIN)/ruff check .

@@ -18,8 +18,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from types import FrameType
 
-from keepwarm import clock, ears, losses, notices, telemetry
-from keepwarm.answers.recent import Recent
+from keepwarm import clock, differences, ears, losses, notices, planner, telemetry
+from keepwarm.alerts import Alerts, Lateness, alerts_of
 from keepwarm.errors import ConfigError, KeepwarmError, LedgerError
 from keepwarm.front import Front
 from keepwarm.keeper import Observer
@@ -28,10 +28,13 @@ from keepwarm.ledger import Holder, hold
 from keepwarm.listener import Listener
 from keepwarm.model import Decision, Event, GuardStatus, Prefix, RegistryStatus
 from keepwarm.notify import Notifier
+from keepwarm.outlets import Outlets, outlets_of
 from keepwarm.parts import Parts, mirror_of, opened, read_registry
+from keepwarm.registry import Files, Registry
 from keepwarm.scheduler import Scheduler
 from keepwarm.settings import Settings, fingerprint_key
-from keepwarm.web import Address, Stream
+from keepwarm.watching import Watcher
+from keepwarm.web import Address
 
 _TICK = timedelta(seconds=1)
 # How often a registry in S3 or SSM is asked for news: a few requests a minute cost nothing worth counting.
@@ -40,6 +43,8 @@ _MIRROR_EVERY = timedelta(minutes=1)
 _SHARED_RECONCILE = timedelta(seconds=5)
 # Wall clock and steady clock drift apart by less than this in one tick, unless somebody set the clock or it slept.
 _STEP = timedelta(seconds=2)
+# CloudWatch keeps what it is told in one minute as one point.
+_EMF_EVERY = timedelta(minutes=1)
 # What a stop takes beside the drain: open connections, the ledger.
 _STOP_SLACK = timedelta(seconds=10)
 
@@ -68,21 +73,23 @@ class Daemon:
         now: Callable[[], datetime],
         observers: Sequence[Observer],
         leadership: Leadership | None = None,
-        stream: Stream | None = None,
-        notifier: Notifier | None = None,
-        recent: Recent | None = None,
+        outlets: Outlets | None = None,
+        alerts: Alerts | None = None,
     ) -> None:
         self.parts = parts
         self.registry_status = RegistryStatus(str(parts.settings.registry), 1, now())
         self.tripwires: tuple[GuardStatus, ...] = ()
         self.turned_at = clock.steady_seconds()
-        self._notifier = notifier or Notifier()
-        self._stream = stream or Stream()
+        self._outlets = outlets = outlets or Outlets()
+        self._notifier, self._stream = outlets.notifier, outlets.stream
         self._leadership = leadership
+        self._alerts = alerts or Alerts()
+        self._lateness = Lateness()
         self._role_lock = threading.Lock()
         self._leader_told = ""
         self.leading = False
-        self._refused = False
+        self._refused = self._reload_owed = False
+        self._due: dict[str, datetime] = {}
         self._now = now
         self._observers = observers
         self._scheduler = Scheduler(self._tend, parts.settings.max_concurrent_pings)
@@ -97,7 +104,8 @@ class Daemon:
             wake=self.heed,
             observers=observers,
         )
-        self._front = Front(self, recent or Recent(), self._stream, now)
+        self._front = Front(self, outlets.recent, outlets.stream, now, outlets.metrics)
+        self._watcher = Watcher(parts.settings.watch, parts.registry.files, self.reload, now, self.observe)
         self.address: Address | None = None
         self.drained = True
 
@@ -113,7 +121,9 @@ class Daemon:
             self._leadership.begin(lambda: self._orders.put(""))
             reconcile = min(reconcile, _SHARED_RECONCILE)
         with (
+            self._alerts.kept(self),
             self._front.kept(),
+            self._watcher.kept(),
             ears.listening(
                 parts.settings,
                 self.listener,
@@ -135,6 +145,8 @@ class Daemon:
                 if mirror_of(parts.settings):
                     self._scheduler.every(_MIRROR_EVERY, self._look_at_source)
                 self._scheduler.every(_LOOK_AT_PAUSES, self._look_at_pauses)
+                if self._outlets.emf:
+                    self._scheduler.every(_EMF_EVERY, self._write_emf)
                 self._notifier.ready(self._standing)
                 return self._listen()
             finally:
@@ -184,6 +196,7 @@ class Daemon:
             wall, steady = self._now(), clock.steady_seconds()
             self.turned_at = steady
             self._notifier.alive(self._standing)
+            self._alerts.turned(leading=self.leading)
 
     def _next_order(self) -> str:
         try:
@@ -202,6 +215,8 @@ class Daemon:
             self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
         if self.leading:
             self.parts.keeper.keep()
+        if self._reload_owed:
+            self.reload()
         self._wake((set(self.parts.keeper.names) - self._scheduler.armed) | set(changed))
 
     def _look_at_pauses(self) -> None:
@@ -220,7 +235,8 @@ class Daemon:
         parts, now = self.parts, self._now()
         try:
             cared_for = [prefix for prefix in self._prefixes if prefix.name in parts.keeper.names]
-            statuses = losses.look(parts.ledger, cared_for, parts.keeper.state, now)
+            worry = parts.settings.alert_loss_usd
+            statuses = losses.look(parts.ledger, cared_for, parts.keeper.state, now, worry)
             self.tripwires = tuple(statuses)
             changed = losses.heed(parts.ledger, parts.gate, statuses, now)
         except LedgerError as error:
@@ -233,10 +249,23 @@ class Daemon:
             self._scheduler.arm(name)
 
     def _tend(self, name: str) -> Decision:
+        due, now = self._due.pop(name, None), self._now()
+        if due and due <= now:
+            self._outlets.metrics.tended((now - due).total_seconds())
+        self._tell_lateness(name, now - due if due else timedelta(0), now)
         decision = self.parts.keeper.tend(name)
+        if decision.at:
+            self._due[name] = decision.at
         self._front.answers.decided(name, decision)
         self._stream.change([name])
         return decision
+
+    def _tell_lateness(self, name: str, late: timedelta, now: datetime) -> None:
+        """Half of a margin is what a ping may be late."""
+        with contextlib.suppress(ConfigError):  # just let go by a reload
+            keeper = self.parts.keeper
+            allowed = planner.margin_of(keeper.prefix(name), keeper.state(name)) / 2
+            self._tell_all(filter(None, [self._lateness.tended(name, late, allowed, now)]))
 
     def heed(self, names: Collection[str]) -> None:
         """Decide again on prefixes that somebody touched or paused, and show it."""
@@ -275,6 +304,7 @@ class Daemon:
             self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
             return
         self.leading = True
+        self._due.clear()
         if self._leadership:
             self._leader_told = self._leadership.leader
             self._tell("leadership_won", "info", term=self._leadership.term)
@@ -289,28 +319,43 @@ class Daemon:
         self._tell("leadership_lost", "warning", hint="another daemon leads, or the ledger cannot be asked who does")
 
     def _reload(self) -> None:
-        keeper, before = self.parts.keeper, set(self.parts.keeper.names)
         self._refused = True  # until it is not
+        files = Files()
         try:
-            registry, _ = read_registry(self.parts.settings, self._now())
-            keeper.adopt(registry.prefixes)
-            self._prefixes = registry.prefixes
-            self.listener.adopt(registry.prefixes)
+            registry, _ = read_registry(self.parts.settings, self._now(), files)
+            self.parts.keeper.adopt(registry.prefixes)
         except ConfigError as error:
             self._refuse([str(problem) for problem in error.problems])
-            return
-        except LedgerError as error:
+        except KeepwarmError as error:  # neither the registry's fault nor mended by a change of it
+            self._reload_owed = True
             self._refuse([str(error)], hint=error.hint)
             return
-        self._refused = False
+        else:
+            self._refused = False
+            self._apply(registry)
+        self._reload_owed = not files.paths
+        if files.paths:
+            self._watcher.expect(files)
+
+    def _apply(self, registry: Registry) -> None:
+        """Tend what the keeper has adopted; what has not changed keeps its moment."""
+        found = differences.between(self._prefixes, registry.prefixes)
+        self._prefixes = registry.prefixes
+        self.listener.adopt(registry.prefixes)
         generation = self.registry_status.generation + 1
         self.registry_status = RegistryStatus(str(registry.path), generation, self._now())
-        for name in before - set(keeper.names):
+        for name in found.to_disarm:
             self._scheduler.disarm(name)
         self._watch_losses()
         self._tell_all(notices.of_registry(self.parts, registry, self._now()))
-        self._tell("registry_reloaded", "info", prefixes=len(keeper.names), added=len(set(keeper.names) - before))
-        self._rearm_all()
+        self._tell("registry_reloaded", "info", prefixes=len(registry.prefixes), **found.fields())
+        self._front.answers.forget()
+        self._stream.change([""])  # of all
+        self._wake(found.to_arm)
+
+    def _write_emf(self) -> None:
+        if self._outlets.emf:
+            self._outlets.emf.write(self._front.answers.summary(may_act=False))
 
     def _look_at_source(self) -> None:
         """Reload when the registry has changed in S3 or SSM; a source that cannot be asked changes nothing."""
@@ -387,21 +432,24 @@ def build(
         ConfigError: settings or registry cannot be used.
         LedgerError: the ledger cannot be used, another daemon holds it, or leads it with another fingerprint key.
     """
-    stream, recent = Stream(), Recent()
-    observers = (*observers, recent.observe, stream.observe)
+    outlets = outlets_of(settings.emf, now, notifier)
+    observers = (*observers, *outlets.observers)
+
+    def tell(event: Event) -> None:
+        for observe in observers:
+            observe(event)
+
+    alerts = alerts_of(settings, now=now, tell=tell)
+    observers = (*observers, alerts.observe)
     with ExitStack() as stack:
         holder = Holder(os.getpid(), socket.gethostname(), now().isoformat(timespec="seconds"))
         stack.enter_context(hold(settings.ledger, holder))
         parts = stack.enter_context(opened(settings, now=now, observers=observers))
         lease = parts.ledger.lead(holder, hashlib.sha256(b"keepwarm ledger" + fingerprint_key(settings)).hexdigest())
         if lease is None:
-            yield Daemon(parts, now, observers, stream=stream, notifier=notifier, recent=recent)
+            yield Daemon(parts, now, observers, outlets=outlets, alerts=alerts)
             return
-
-        def tell(event: Event) -> None:
-            for observe in observers:
-                observe(event)
 
         leadership = Leadership(lease, now=now, tell=tell)
         stack.callback(leadership.end)
-        yield Daemon(parts, now, observers, leadership, stream, notifier, recent)
+        yield Daemon(parts, now, observers, leadership, outlets, alerts)

@@ -16,10 +16,12 @@ from keepwarm.answers import Answers, Situation
 from keepwarm.answers.acts import Acts
 from keepwarm.answers.recent import Recent
 from keepwarm.errors import LedgerError, Throttled
+from keepwarm.listener import Listener
+from keepwarm.metrics import Metrics, Reading
 from keepwarm.model import Event, GuardStatus, Prefix, RegistryStatus
 from keepwarm.parts import Parts
 from keepwarm.views.shapes import RegistryRefused, RegistryShown
-from keepwarm.web import Desk, Metrics, Offers, Stream
+from keepwarm.web import Desk, Offers, Stream
 
 # The daemon's loop turns every second; what has not turned for so long does not do its work any more.
 _STUCK = timedelta(seconds=60)
@@ -38,6 +40,7 @@ class House(Protocol):
     registry_status: RegistryStatus
     tripwires: tuple[GuardStatus, ...]
     turned_at: float
+    listener: Listener
 
     @property
     def prefixes(self) -> tuple[Prefix, ...]:
@@ -73,7 +76,7 @@ class Front:
     """
 
     def __init__(
-        self, house: House, recent: Recent, stream: Stream, now: Callable[[], datetime], metrics: Metrics | None = None
+        self, house: House, recent: Recent, stream: Stream, now: Callable[[], datetime], metrics: Metrics
     ) -> None:
         self._house = house
         self._stream = stream
@@ -83,6 +86,7 @@ class Front:
         self._writing = threading.Lock()
         self._written_at: float | None = None
         self.answers = Answers(house.parts, recent, now=now, prefixes=lambda: house.prefixes, situation=self._situation)
+        metrics.watch(self._read)
         self._acts = Acts(
             house.parts,
             now=now,
@@ -112,6 +116,17 @@ class Front:
             return
         with self.answers.kept():
             yield
+
+    def _read(self) -> Reading:
+        house = self._house
+        return Reading(
+            summary=self.answers.summary(may_act=False),
+            prefixes=self.answers.shown(),
+            touches=house.listener.counts,
+            in_flight=house.parts.keeper.in_flight,
+            firing=house.firing,
+            loop_age_seconds=clock.steady_seconds() - house.turned_at,
+        )
 
     # -- probes ---------------------------------------------------------------------------------------------------
 

@@ -122,6 +122,12 @@ class Gate:
         with self._lock:
             self._spending.settle(reservation, cost_usd if reservation.amount_usd else _ZERO)
 
+    def look_at_caps(self, prefix: Prefix, now: datetime) -> None:
+        """Tell of caps of a prefix, and of all, that would let pass again what they held; else the next ping does."""
+        with self._lock:
+            changes = self._changes(prefix, None, _ZERO, now)
+        self._tell(changes)
+
     # -- other guards ---------------------------------------------------------------------------------------------
 
     def look_at_stop(self, now: datetime) -> bool:
@@ -147,13 +153,20 @@ class Gate:
 
     # -- showing --------------------------------------------------------------------------------------------------
 
-    def statuses_in_all(self, now: datetime) -> list[GuardStatus]:
-        """The guards of all prefixes together."""
+    def statuses_in_all(self, now: datetime, coming: Iterable[tuple[Prefix, PrefixState]] = ()) -> list[GuardStatus]:
+        """The guards of all prefixes together; a cap that has held a ping is shown so while it would hold it again.
+
+        Args:
+            now: aware.
+            coming: prefixes, for a gate that has held none yet: the cheapest next ping of them is what must fit.
+        """
         self.look_at_stop(now)
         state = GuardState.TRIPPED if self._was_stopped else GuardState.OK
         stop = GuardStatus(Guard.STOP_ALL, IN_ALL, None, None, state, self._was_stopped)
         with self._lock:
-            return [stop, *self._spending.statuses(IN_ALL, self._in_all, _ZERO, now)]
+            held = [amount for (_, scope), amount in self._told.items() if scope == IN_ALL]
+            amount = max(held, default=min((_price(*one) for one in coming), default=_ZERO))
+            return [stop, *self._spending.statuses(IN_ALL, self._in_all, amount, now)]
 
     def statuses(self, prefix: Prefix, state: PrefixState, now: datetime) -> list[GuardStatus]:
         """Caps and breaker of a prefix."""

@@ -331,6 +331,11 @@ class Keeper:
                 raise Guarded(f"{name} was not pinged: {entered.detail}", hint=_GUARDED_HINT)
             return self._ping(kept, Reason.MANUAL, now, entered)
 
+    @property
+    def in_flight(self) -> int:
+        """Pings that were sent and not answered."""
+        return self._flying
+
     def drain(self, within: timedelta) -> bool:
         """Send nothing from now on and wait for the pings in flight.
 

@@ -43,15 +43,25 @@ class Book(Protocol):
 
 
 def look(
-    book: Book, prefixes: Iterable[Prefix], state_of: Callable[[str], PrefixState], now: datetime
+    book: Book,
+    prefixes: Iterable[Prefix],
+    state_of: Callable[[str], PrefixState],
+    now: datetime,
+    worry_usd: Decimal | None = None,
 ) -> list[GuardStatus]:
     """The tripwires of prefixes as the ledger tells them; nothing is changed.
+
+    Args:
+        worry_usd: what was lost is told from here on, where that is less than the limit.
 
     Raises:
         LedgerError: it cannot be read.
     """
     costs = {spent.prefix: spent.month_usd for spent in book.spent(now - WINDOW, now)}
-    return [_look(book, prefix, state_of(prefix.name), costs.get(prefix.name, Decimal(0)), now) for prefix in prefixes]
+    return [
+        _look(book, prefix, state_of(prefix.name), costs.get(prefix.name, Decimal(0)), now, worry_usd)
+        for prefix in prefixes
+    ]
 
 
 def heed(book: Book, gate: Gate, statuses: Iterable[GuardStatus], now: datetime) -> list[str]:
@@ -75,11 +85,14 @@ def heed(book: Book, gate: Gate, statuses: Iterable[GuardStatus], now: datetime)
     return changed
 
 
-def _look(book: Book, prefix: Prefix, state: PrefixState, cost_usd: Decimal, now: datetime) -> GuardStatus:
+def _look(
+    book: Book, prefix: Prefix, state: PrefixState, cost_usd: Decimal, now: datetime, worry_usd: Decimal | None
+) -> GuardStatus:
     limit = prefix.limits.tripwire_usd
     # One that tripped at another limit was judged by what somebody has changed since.
     tripped = book.cursor(_place(prefix.name)) == str(limit)
-    if not tripwire.can_trip(limit, cost_usd, tripped=tripped):
+    closer = limit if worry_usd is None else min(limit, worry_usd)
+    if not tripwire.can_trip(closer, cost_usd, tripped=tripped):
         found = GuardState.OK if state.organic_at else GuardState.BLIND
         detail = f"pings cost {say_usd(cost_usd)} in seven days"
         return GuardStatus(Guard.TRIPWIRE, prefix.name, limit, None, found, detail)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from keepwarm import accounting, clock, losses, planner, simulate
 from keepwarm.bedrock import Gateway
-from keepwarm.errors import KeepwarmError, Problem
+from keepwarm.errors import ConfigError, KeepwarmError, Problem
 from keepwarm.gate import Gate
 from keepwarm.guards import worth
 from keepwarm.keeper import Keeper, Observer
@@ -24,11 +24,14 @@ from keepwarm.mirror import Mirror, remote_of
 from keepwarm.model import Answer, GuardStatus, IdleLimitPolicy, Prefix, PrefixState, Ttl
 from keepwarm.pausing import Pausing
 from keepwarm.pricing import Catalog
-from keepwarm.registry import Registry, load_catalog, load_registry
+from keepwarm.registry import Files, Registry, load_catalog, load_registry
 from keepwarm.settings import PREFIX, Settings, fingerprint_key
 from keepwarm.switch import SharedSwitch, Switch
 
 _REGISTRY = f"{PREFIX}REGISTRY"
+
+# So often what is written while it is read is read anew.
+_READINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +59,34 @@ def switch_of(settings: Settings) -> Switch:
     return Switch(settings.stop_path, by_setting=settings.stopped)
 
 
-def read_registry(settings: Settings, now: datetime) -> tuple[Registry, Catalog]:
-    """The registry that the settings name.
+def read_registry(settings: Settings, now: datetime, files: Files | None = None) -> tuple[Registry, Catalog]:
+    """The registry that the settings name, with all its files as they were at one moment.
+
+    Args:
+        files: remembers what was read, also when it cannot be used.
 
     Raises:
-        ConfigError: it, the model catalog or the fingerprint key cannot be used.
+        ConfigError: it, the model catalog or the fingerprint key cannot be used, or it was written all the while.
     """
-    catalog = load_catalog(settings.models)
+    files = files or Files()
     path, doubts = _fetched(settings)
-    registry = load_registry(path, catalog, fingerprint_key(settings), now)
-    return replace(registry, warnings=(*doubts, *registry.warnings, *_doubts_in_all(settings, registry, now))), catalog
+    key = fingerprint_key(settings)
+    for _ in range(_READINGS):
+        files.forget()
+        try:
+            catalog = load_catalog(settings.models, files)
+            registry = load_registry(path, catalog, key, now, files)
+        except ConfigError:
+            if not files.changed():
+                raise
+        else:
+            if not files.changed():
+                doubts += [*registry.warnings, *_doubts_in_all(settings, registry, now)]
+                return replace(registry, warnings=tuple(doubts)), catalog
+    message = "it or a file that it names was written while it was read, several times in a row"
+    raise ConfigError(
+        [Problem(str(path), 0, "", message)], hint="write a new file beside the old one and move it to its place"
+    )
 
 
 def mirror_of(settings: Settings) -> Mirror | None:
@@ -203,8 +224,9 @@ def guard_statuses(parts: Parts, now: datetime) -> list[GuardStatus]:
     Raises:
         LedgerError: it cannot be read.
     """
-    found = parts.gate.statuses_in_all(now)
     prefixes = parts.registry.prefixes
+    coming = [(prefix, parts.keeper.state(prefix.name)) for prefix in prefixes if not prefix.provisioned]
+    found = parts.gate.statuses_in_all(now, coming)
     tripwires = losses.look(parts.ledger, prefixes, parts.keeper.state, now)
     for prefix, tripwire in zip(prefixes, tripwires, strict=True):
         found += [*parts.gate.statuses(prefix, parts.keeper.state(prefix.name), now), tripwire]

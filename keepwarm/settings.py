@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from datetime import timedelta
@@ -14,8 +15,10 @@ from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from keepwarm.errors import ConfigError, Problem
@@ -23,6 +26,8 @@ from keepwarm.model import LIMITS_IN_ALL, Limits
 
 PREFIX = "KEEPWARM_"
 _KEY_BYTES = 32
+_TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}")
+_ADDRESS = "an http or https URL with a host, without user, password and fragment"
 
 
 def _default_state_dir() -> Path:
@@ -41,6 +46,25 @@ def _credential(name: str) -> Path | None:
     return path if path and path.is_file() else None
 
 
+def _address(given: SecretStr) -> SecretStr:
+    """A URL that may be posted to; it is a secret, so it is never told back."""
+    text = given.get_secret_value()
+    try:
+        parts = urlsplit(text)
+        host, odd = parts.hostname, parts.port == 0 or parts.username is not None or parts.fragment
+    except ValueError:
+        host, odd = None, True
+    if not host or odd or not text.startswith(("http://", "https://")) or not text.isprintable() or " " in text:
+        raise PydanticCustomError("address", _ADDRESS)
+    return given
+
+
+def _topic(given: str) -> str:
+    if given and not _TOPIC.fullmatch(given):
+        raise PydanticCustomError("topic", "the ARN of a standard topic, such as arn:aws:sns:eu-west-1:123456789012:ops")
+    return given
+
+
 class Settings(BaseSettings):
     """One field per variable; the description of each is its line in the documentation."""
 
@@ -50,6 +74,12 @@ class Settings(BaseSettings):
         "config/registry.yaml",
         description="The registry: a file, `s3://bucket/folder/registry.yaml`, or `ssm:/folder/registry.yaml`. From S3 "
         "and SSM everything below that folder is copied into the state directory, and looked at once a minute.",
+    )
+    watch: Literal["auto", "poll", "off"] = Field(
+        "auto",
+        description="How a running daemon learns that the registry or a file that it names has changed: `auto` is told "
+        "by the system and looks every two seconds besides, `poll` only looks, `off` waits for SIGHUP or "
+        "`POST /-/reload`.",
     )
     state_dir: Path = Field(
         default_factory=_default_state_dir,
@@ -128,6 +158,11 @@ class Settings(BaseSettings):
         6000,
         description="HTTP requests per minute from each client address, a sixth of them at once; 0 for any number.",
     )
+    emf: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/#:-]{0,255}$")] = Field(
+        "",
+        description="A CloudWatch namespace, such as `keepwarm`: once a minute a line of Embedded Metric Format goes "
+        "to standard output; empty for none.",
+    )
     traffic_log_group: str = Field(
         "",
         description="A CloudWatch log group that Bedrock's model invocation logging writes to; followed for organic "
@@ -143,6 +178,48 @@ class Settings(BaseSettings):
     traffic_poll_seconds: Annotated[float, Field(ge=1)] = Field(
         15, description="How often new invocation logs are looked for; metrics at most once a minute."
     )
+
+    alert_webhook_url: Annotated[SecretStr, AfterValidator(_address)] | None = Field(
+        None, description="Alerts are posted there as JSON; see Alerts."
+    )
+    alert_webhook_url_file: Path | None = Field(
+        default_factory=lambda: _credential("alert_webhook_url"), description="A file that holds this URL instead."
+    )
+    alert_webhook_secret: SecretStr | None = Field(None, description="What these posts are signed with (HMAC-SHA256).")
+    alert_webhook_secret_file: Path | None = Field(
+        default_factory=lambda: _credential("alert_webhook_secret"), description="A file that holds it instead."
+    )
+    alert_slack_url: Annotated[SecretStr, AfterValidator(_address)] | None = Field(
+        None, description="An incoming webhook of Slack, or of what takes the same; alerts are posted there as text."
+    )
+    alert_slack_url_file: Path | None = Field(
+        default_factory=lambda: _credential("alert_slack_url"), description="A file that holds this URL instead."
+    )
+    alert_sns_topic_arn: Annotated[str, AfterValidator(_topic)] = Field(
+        "", description="A standard topic of SNS that alerts are published to, in its own region."
+    )
+    alert_messages_per_hour: Annotated[int, Field(ge=1)] = Field(
+        30,
+        description="Messages to each of these an hour in the long run, at most ten at once; what is held back comes "
+        "in one summary.",
+    )
+    alert_periods: Annotated[int, Field(ge=2)] = Field(
+        3, description="Alert when a prefix that should be warm had no confirmed hit in so many ping periods."
+    )
+    alert_rewrite_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.2, description="Alert when this share of a prefix's last 20 pings that should have hit had to write."
+    )
+    alert_loss_usd: Annotated[Decimal, Field(ge=0)] = Field(
+        Decimal(1), description="Alert when a prefix is proven to have lost more than this in seven days."
+    )
+    heartbeat_url: Annotated[SecretStr, AfterValidator(_address)] | None = Field(
+        None,
+        description="A dead man's switch (Healthchecks' contract): posted to while the daemon turns; see Alerts.",
+    )
+    heartbeat_url_file: Path | None = Field(
+        default_factory=lambda: _credential("heartbeat_url"), description="A file that holds this URL instead."
+    )
+    heartbeat_seconds: Annotated[float, Field(ge=1)] = Field(60, description="How often it is posted to.")
 
     @property
     def ledger(self) -> str:
@@ -164,6 +241,38 @@ class Settings(BaseSettings):
             ConfigError: its file cannot be read or is empty.
         """
         return _token(self.read_token, self.read_token_file)
+
+    def alert_url(self) -> str:
+        """Where alerts are posted as JSON; empty for nowhere.
+
+        Raises:
+            ConfigError: its file cannot be read, is empty, or holds no http(s) URL.
+        """
+        return _url(self.alert_webhook_url, self.alert_webhook_url_file)
+
+    def alert_secret(self) -> str:
+        """What these posts are signed with; empty for nothing.
+
+        Raises:
+            ConfigError: its file cannot be read or is empty.
+        """
+        return _token(self.alert_webhook_secret, self.alert_webhook_secret_file, "secret") or ""
+
+    def slack_url(self) -> str:
+        """Where alerts are posted as Slack wants them; empty for nowhere.
+
+        Raises:
+            ConfigError: as `alert_url`.
+        """
+        return _url(self.alert_slack_url, self.alert_slack_url_file)
+
+    def heartbeat_address(self) -> str:
+        """What is posted to while the loop turns; empty for nothing.
+
+        Raises:
+            ConfigError: as `alert_url`.
+        """
+        return _url(self.heartbeat_url, self.heartbeat_url_file)
 
     @property
     def host_names(self) -> frozenset[str]:
@@ -234,14 +343,23 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         for detail in error.errors():
             name = f"{PREFIX}{detail['loc'][0]}".upper()
             wanted = detail["msg"].removeprefix("Input should be ").partition(", unable to ")[0]
-            problems.append(Problem("environment", 0, name, f"must be {wanted}, not {detail['input']!r}"))
+            shown = "" if detail["type"] == "address" else f", not {detail['input']!r}"  # an address is a secret
+            problems.append(Problem("environment", 0, name, f"must be {wanted}{shown}"))
         settings = None
     if problems or settings is None:
         raise ConfigError(problems, hint="docs/reference.md lists every setting")
     return settings
 
 
-def _token(given: SecretStr | None, file: Path | None) -> str | None:
+def _url(given: SecretStr | None, file: Path | None) -> str:
+    text = _token(given, file, "URL") or ""
+    try:
+        return _address(SecretStr(text)).get_secret_value() if text else ""
+    except PydanticCustomError as error:
+        raise ConfigError([Problem(str(file), 0, "", f"must hold {error.message()}")]) from None
+
+
+def _token(given: SecretStr | None, file: Path | None, what: str = "token") -> str | None:
     if file is None:
         return given.get_secret_value() if given else None
     try:
@@ -250,7 +368,7 @@ def _token(given: SecretStr | None, file: Path | None) -> str | None:
         message = f"cannot be read: {getattr(error, 'strerror', 'not UTF-8')}"
         raise ConfigError([Problem(str(file), 0, "", message)]) from None
     if not token:
-        raise ConfigError([Problem(str(file), 0, "", "is empty; it must hold the token")])
+        raise ConfigError([Problem(str(file), 0, "", f"is empty; it must hold the {what}")])
     return token
 
 

@@ -166,6 +166,10 @@ class Answers:
             may_act=may_act,
         )
 
+    def shown(self) -> list[PrefixShown]:
+        """All prefixes."""
+        return self._shown(self._now())
+
     def prefixes(self, wanted: Wanted) -> PrefixList:
         """A page of prefixes.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from keepwarm.cli import (
     advise,
+    alerts,
     demo,
     discover,
     doctor,
@@ -26,6 +27,7 @@ from keepwarm.cli.app import app
 
 __all__ = [
     "advise",
+    "alerts",
     "app",
     "demo",
     "discover",

@@ -81,6 +81,7 @@ def _sources(chosen: Settings) -> Sources:
         log_group=chosen.traffic_log_group,
         logs_uri=chosen.traffic_s3,
         region=chosen.traffic_region,
+        topic_arn=chosen.alert_sns_topic_arn,
         registry_bucket=remote.bucket if remote else "",
         registry_folder=remote.folder if remote else "",
     )

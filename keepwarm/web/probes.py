@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -30,8 +30,8 @@ class Probes(Protocol):
 class Metrics(Protocol):
     """Who counts."""
 
-    def expose(self) -> tuple[bytes, str]:
-        """All metrics as Prometheus reads them, and their content type."""
+    def expose(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics in the format that an Accept header asks for, and their content type."""
 
 
 _UNWELL: dict[int | str, dict[str, Any]] = {503: {"description": "Not so: `detail` says why."}}
@@ -57,7 +57,7 @@ def add_metrics(app: FastAPI, metrics: Metrics) -> None:
     """Serve metrics."""
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    def expose() -> Response:
+    def expose(request: Request) -> Response:
         """All metrics, as Prometheus reads them."""
-        body, kind = metrics.expose()
+        body, kind = metrics.expose(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": kind})

@@ -161,7 +161,8 @@ def test_a_reload_adds_and_removes_and_pings_nothing_again_that_is_warm(home, em
         assert soon(lambda: pings(emulator, "comes"))
         assert soon(lambda: home.told("registry_reloaded"))
         assert daemon.parts.keeper.names == ("stays", "comes")
-    assert home.told("registry_reloaded")[0].fields == {"prefixes": 2, "added": 1}
+    told = home.told("registry_reloaded")[0].fields
+    assert told == {"prefixes": 2, "added": ["comes"], "removed": ["goes"], "changed": [], "unchanged": 1}
     assert [len(pings(emulator, name)) for name in ("stays", "goes", "comes")] == [1, 1, 1]
 
 

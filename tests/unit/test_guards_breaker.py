@@ -85,6 +85,15 @@ def test_writes_where_no_hit_was_due_do_not_count(reason):
     assert state_of(after(*[(REWRITE, reason)] * 5)) is GuardState.OK
 
 
+@pytest.mark.parametrize("verdict", [REWRITE, UNKNOWN])
+def test_each_time_that_it_opens_again_it_waits_twice_as_long_up_to_a_bound(verdict):
+    pauses = []
+    for count in (3, 4, 5, 6, 11, 12, 40):
+        state = after(*[verdict] * count)
+        pauses.append((breaker.held_until(state, LIFETIME, state.broken_at) - state.broken_at) / LIFETIME)
+    assert pauses == [1, 2, 4, 8, 256, 256, 256]
+
+
 def test_hits_leave_it_closed():
     assert state_of(after(HIT, HIT, HIT)) is GuardState.OK
 
