@@ -24,7 +24,7 @@ class Desk(Protocol):
     """Who knows the prefixes: `listener.Listener`. Every answer is None when there is no prefix of that name."""
 
     def ttl_of(self, name: str) -> Mapping[str, Any] | None:
-        """What a request should ask for now, with how long that may be believed; never waits."""
+        """What a request should ask for now, with how long that may be believed; called in a thread."""
 
     def close(self, name: str, raw: object) -> Mapping[str, Any] | Refused | None:
         """End pinging until the next organic request; called in a thread."""
@@ -34,7 +34,7 @@ def add_prefixes(app: FastAPI, desk: Desk) -> None:
     """Serve what single prefixes are asked and told."""
 
     @app.get("/v1/prefixes/{name}/ttl", responses={200: TTL, 404: NO_PREFIX})
-    async def ttl(name: str) -> Response:
+    def ttl(name: str) -> Response:
         """What the cache points of the next request should ask for; believe it for max_age_seconds."""
         found = desk.ttl_of(name)
         return unknown_prefix(name) if found is None else JSONResponse(dict(found))
