@@ -19,6 +19,7 @@ _BOOTSTRAP = [
 # podman's own are more than a container within a container may have.
 _LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=512:512"]
 USER = 10001
+REVISION = "the-commit-of-the-test"
 
 
 def say(command: list[str | Path], **more: Any) -> str:
@@ -61,7 +62,8 @@ class Image:
     def _build(self) -> None:
         mounts = [part for mount in pip_mounts(self._place) for part in ("--volume", f"{mount}:ro")]
         version = re.findall(r'__version__ = "(.*)"', (ROOT / "keepwarm/__init__.py").read_text())[0]
-        given = [part for name in (f"BASE={self.base}", f"VERSION={version}") for part in ("--build-arg", name)]
+        facts = {"BASE": self.base, "VERSION": version, "REVISION": REVISION}
+        given = [part for name, value in facts.items() for part in ("--build-arg", f"{name}={value}")]
         options = ["--isolation", "chroot", "--pull=never", "--format", "docker"]
         say([*self._buildah, "build", *options, *mounts, *given, "--tag", self.name, str(ROOT)])
 

@@ -14,7 +14,7 @@ import pytest
 
 from keepwarm.emulator import Emulator, Faults
 from tests.daemons import rows, soon, write_registry
-from tests.images import ROOT, USER, Image
+from tests.images import REVISION, ROOT, USER, Image
 
 pytestmark = [
     pytest.mark.system("buildah", "podman", "runc", "mmdebstrap"),
@@ -113,7 +113,9 @@ def test_it_runs_as_nobody_in_particular_and_says_what_it_is(image):
     assert (config["Entrypoint"], config["Cmd"]) == (["keepwarm"], ["run"])
     labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}
     assert labels["licenses"] == "Apache-2.0"
-    assert f"keepwarm {labels['version']}" in image.once("--version")
+    told = image.once("--version").splitlines()
+    assert told[:2] == [f"keepwarm {labels['version']}", f"build {REVISION}"]
+    assert labels["revision"] == REVISION
 
 
 def test_nothing_is_left_of_its_making(files):

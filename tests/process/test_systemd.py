@@ -89,6 +89,17 @@ def since_start(machine: Machine) -> str:
     return log(machine).rpartition("Starting keepwarm.service")[2]
 
 
+def faults(machine: Machine, switches: dict[str, object]) -> None:
+    """Switch the emulator."""
+    body = shlex.quote(json.dumps(switches))
+    machine.run(f"curl -s --fail -X PUT --data {body} http://127.0.0.1:8377/_emulator/faults")
+
+
+def requests(machine: Machine) -> int:
+    """How many the emulator has seen."""
+    return len(json.loads(machine.run("curl -s --fail http://127.0.0.1:8377/_emulator/log"))["requests"])
+
+
 def told(machine: Machine, event: str) -> bool:
     return f'"event": "{event}"' in since_start(machine)
 
@@ -178,6 +189,19 @@ class TestBooted:
         for command in commands:
             target = command.replace("/usr/local/share/man/man1", "/tmp")  # /usr is this machine's own here
             running.run(shlex.join(["env", *ENVIRONMENT, "sh", "-c", target]))
+
+    def test_a_drain_may_take_longer_than_the_watchdog_has_patience(self, stopped):
+        faults(stopped, {"*": {"hang": 1, "hang_seconds": 7}})
+        try:
+            before = requests(stopped)
+            stopped.run("systemctl start keepwarm")
+            assert soon(lambda: requests(stopped) > before), log(stopped)
+            stopped.run("systemctl stop keepwarm")
+        finally:
+            faults(stopped, {})
+        assert '"drained": true' in since_start(stopped)
+        assert told(stopped, "ping_succeeded") or told(stopped, "ping_failed")
+        assert stopped.show("keepwarm", "Result") == "success"
 
     def test_a_registry_that_is_refused_at_the_start_is_not_tried_again(self, stopped):
         stopped.file(REGISTRY).write_text(registry("a", ttl="2h"))
