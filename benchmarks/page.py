@@ -91,8 +91,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 house = House(Path(folder), emulator)
                 write_few(house.registry) if count < 10 else write_many(house.registry, count)
-                house.begin()
                 try:
+                    house.begin()
                     sys.stdout.write(f"{count:<10}{measure(browser, house, updates)}\n")
                 finally:
                     house.end()

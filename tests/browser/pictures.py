@@ -9,6 +9,7 @@ import argparse
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -91,8 +92,25 @@ def office(place: Path) -> Iterator[House]:
         rates = {name: rate for name, _, _, _, rate, _ in OFFICE}
         known = {prefix: rates[prefix.name] for prefix in registry.prefixes if prefix.name in rates}
         write_past(house.ledger, known, utc_now() - timedelta(minutes=1))
-        house.begin()
         try:
+            house.begin()
+            yield house
+        finally:
+            house.end()
+
+
+@contextmanager
+def many(place: Path) -> Iterator[House]:
+    """A daemon with 2,000 prefixes, a few of them warm."""
+    place.mkdir()
+    with Emulator(catalog=shipped_catalog(), seed=7) as emulator:
+        house = House(place, emulator)
+        write_many(house.registry, 2000)
+        try:
+            house.begin()
+            wait_until_leading(house)
+            for number in range(5):
+                house.ping(f"assistant-{number:04}", "for the picture")
             yield house
         finally:
             house.end()
@@ -108,8 +126,10 @@ def demo() -> Iterator[str]:
             found = found or re.search(r"http://\S+", line)
             if found and re.search(r"minute 5\d of", line):
                 break
-        yield found.group() if found else ""
-        process.terminate()
+        try:
+            yield found.group() if found else ""
+        finally:
+            process.send_signal(signal.SIGINT)  # so that it ends its own daemon
 
 
 class Camera:
@@ -154,17 +174,9 @@ def main() -> None:
                 camera.take("demo-phone-dark", url, phone=True, dark=True)
         with office(Path(folder)) as house:
             take_office(camera, house)
-        with Emulator(catalog=shipped_catalog(), seed=7) as emulator:
-            (Path(folder) / "many").mkdir()
-            house = House(Path(folder) / "many", emulator)
-            write_many(house.registry, 2000)
-            house.begin()
-            wait_until_leading(house)
-            for number in range(5):
-                house.ping(f"assistant-{number:04}", "for the picture")
+        with many(Path(folder) / "many") as house:
             camera.take("many-light", f"{house.url}/?group=tag.team")
             camera.take("many-dark", house.url, dark=True)
-            house.end()
 
 
 def wait_until_leading(house: House) -> None:

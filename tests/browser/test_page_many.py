@@ -15,9 +15,11 @@ ROWS = "tr[data-name]"
 def crowd(emulator, tmp_path_factory):
     house = House(tmp_path_factory.mktemp("crowd"), emulator)
     write_many(house.registry, MANY)
-    house.begin()
-    yield house
-    house.end()
+    try:
+        house.begin()
+        yield house
+    finally:
+        house.end()
 
 
 @pytest.fixture
