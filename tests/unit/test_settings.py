@@ -265,3 +265,15 @@ def test_a_key_that_is_none_is_refused_without_being_shown(text, tmp_path):
     with pytest.raises(ConfigError, match="KEEPWARM_FINGERPRINT_KEY: must be 64 hexadecimal digits") as told:
         fingerprint_key(Settings(fingerprint_key=SecretStr(text), state_dir=tmp_path))
     assert text not in str(told.value)
+
+
+def test_systemd_can_hand_over_every_secret(monkeypatch, tmp_path):
+    secrets = [name for name in Settings.model_fields if f"{name}_file" in Settings.model_fields]
+    assert "token" in secrets
+    for name in secrets:
+        (tmp_path / f"keepwarm_{name}").write_text("a secret")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = load(monkeypatch)
+    assert {name: getattr(settings, f"{name}_file") for name in secrets} == {
+        name: tmp_path / f"keepwarm_{name}" for name in secrets
+    }
