@@ -46,13 +46,19 @@ class Bill:
         return f"${self.usd:.4f} ({counts})"
 
 
-def write_day(folder: Path, entries: Mapping[str, Mapping[str, Any]], tokens: Mapping[str, int]) -> Path:
-    """A registry of prefixes that are always busy and not written before their first request.
+def write_day(
+    folder: Path,
+    entries: Mapping[str, Mapping[str, Any]],
+    tokens: Mapping[str, int],
+    busy_hours: Mapping[str, Any] | None = None,
+) -> Path:
+    """A registry of prefixes that are always busy and not written before their first request, unless they say so.
 
     Args:
         folder: where it goes, with a request for each.
         entries: by name, more of each.
         tokens: by name, how large each is; where it is not said, 5,000.
+        busy_hours: that they name.
     """
     rows = []
     for name, more in entries.items():
@@ -63,7 +69,8 @@ def write_day(folder: Path, entries: Mapping[str, Mapping[str, Any]], tokens: Ma
         rows.append(common | {"busy_hours": "always", "prewarm": False} | more)
     path = folder / "registry.yaml"
     defaults = {"region": REGION, "api": "converse"}
-    path.write_text(json.dumps({"version": 1, "defaults": defaults, "prefixes": rows}))  # JSON is YAML
+    whole = {"version": 1, "defaults": defaults, "busy_hours": dict(busy_hours or {}), "prefixes": rows}
+    path.write_text(json.dumps(whole))  # JSON is YAML
     return path
 
 

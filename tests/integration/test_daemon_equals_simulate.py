@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import boto3
 import pytest
@@ -23,7 +24,7 @@ from keepwarm.settings import Settings, fingerprint_key
 from keepwarm.web import Access, Address, Offers, Server, make_app
 from tests.builders import MONDAY, shipped_catalog
 from tests.daemons import PATIENCE_SECONDS, TIME_SCALE, soon
-from tests.days import REGION, Application, billed, measured_tokens, scaled, simulated, write_day
+from tests.days import REGION, Application, Bill, billed, measured_tokens, scaled, simulated, write_day
 
 RECONCILE = timedelta(minutes=2)
 TOLERANCE = 0.02
@@ -90,43 +91,84 @@ def requests_of_a_day() -> list[tuple[float, str]]:
     )
 
 
+class Life:
+    """Plays requests on a keeper, a listener over HTTP and the emulator, with the clock in the test's hands."""
+
+    def __init__(self, folder: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._client = client
+        self._monkeypatch = monkeypatch
+
+    def bills(self, registry: Path, rows: list[tuple[float, str]], asks: Iterable[str] = ()) -> tuple[Bill, Bill]:
+        """What the ledger says that they cost, until two hours after the last one, and what `simulate` says.
+
+        Args:
+            registry: of their prefixes.
+            rows: seconds since MONDAY, and names.
+            asks: the prefixes that ask for their ttl.
+        """
+        wall = [MONDAY]
+        with (
+            Emulator(catalog=shipped_catalog(), now=lambda: wall[0], latency_scale=0) as bedrock,
+            ExitStack() as stack,
+        ):
+            self._monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", bedrock.url)
+            settings = Settings(registry=registry, state_dir=self._folder / "state", requests_per_minute=10_000)
+            parts = stack.enter_context(opened(settings, now=lambda: wall[0]))
+            walk, prefixes = Walk(parts, wall), parts.registry.prefixes
+            listener = Listener(
+                book=parts.ledger, keeper=parts.keeper, prefixes=prefixes, key=fingerprint_key(parts.settings),
+                now=lambda: wall[0], wake=walk.wake,
+            )  # fmt: skip
+            server = Server(make_app(listener.hear_batch, Access(), Offers(desk=listener)), Address("127.0.0.1", 0))
+            url = f"http://{stack.enter_context(server).address}"
+            application = Application(url, self._client(bedrock), lambda: wall[0], self._folder, asks)
+            for at, name in rows:
+                walk.go(MONDAY + timedelta(seconds=at))
+                application.call(name)
+            walk.go(until := wall[0] + timedelta(hours=2))
+            spent = billed(parts.ledger, prefixes, until)
+            said = simulated(scaled(rows, MONDAY, 1, measured_tokens(parts.ledger)), prefixes, until)
+        return spent, said
+
+
+@pytest.fixture
+def life(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> Life:
+    return Life(tmp_path, client, monkeypatch)
+
+
 @pytest.mark.parametrize("kinds", [
     [{"ttl": "auto"}],
     [{"ttl": "5m"}, {"ttl": "5m", "policy": {"idle_limit": 2}}, {"ttl": "1h", "policy": {"idle_limit": 1}}],
 ], ids=["ttl auto", "fixed ttls, adaptive and idle limits"])  # fmt: skip
-def test_a_day_costs_in_the_ledger_what_simulate_says(tmp_path: Path, client: Any, kinds: list[Any], monkeypatch):
+def test_a_day_costs_in_the_ledger_what_simulate_says(tmp_path: Path, life: Life, kinds: list[Any]):
     rows = requests_of_a_day()
     names = sorted({name for _, name in rows})
     entries = {name: kinds[number % len(kinds)] for number, name in enumerate(names)}
-    wall = [MONDAY]
     registry = write_day(tmp_path, entries, dict.fromkeys(names, 12_000))
-    with (
-        Emulator(catalog=shipped_catalog(), now=lambda: wall[0], latency_scale=0) as bedrock,
-        ExitStack() as stack,
-    ):
-        monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", bedrock.url)
-        settings = Settings(registry=registry, state_dir=tmp_path / "state", requests_per_minute=10_000)
-        parts = stack.enter_context(opened(settings, now=lambda: wall[0]))
-        walk, prefixes = Walk(parts, wall), parts.registry.prefixes
-        listener = Listener(
-            book=parts.ledger, keeper=parts.keeper, prefixes=prefixes, key=fingerprint_key(parts.settings),
-            now=lambda: wall[0], wake=walk.wake,
-        )  # fmt: skip
-        server = Server(make_app(listener.hear_batch, Access(), Offers(desk=listener)), Address("127.0.0.1", 0))
-        url = f"http://{stack.enter_context(server).address}"
-        asks = [name for name in names if entries[name]["ttl"] == "auto"]
-        application = Application(url, client(bedrock), lambda: wall[0], tmp_path, asks)
-        walk.wake(names)
-        for at, name in rows:
-            walk.go(MONDAY + timedelta(seconds=at))
-            application.call(name)
-        walk.go(until := wall[0] + timedelta(hours=2))
-        spent = billed(parts.ledger, prefixes, until)
-        said = simulated(scaled(rows, MONDAY, 1, measured_tokens(parts.ledger)), prefixes, until)
+    spent, said = life.bills(registry, rows, [name for name in names if entries[name]["ttl"] == "auto"])
     assert spent.counts == said.counts
     assert float(spent.usd) == pytest.approx(float(said.usd), rel=TOLERANCE)
     assert said.counts["ping"] > 100
     assert said.counts["write"] > len(names)
+
+
+@pytest.mark.parametrize(("cold_start_usd", "warm"), [(1, 18), (0, 0)])
+def test_mornings_are_bought_by_the_keeper_as_by_simulate_also_when_clocks_change(tmp_path, life, cold_start_usd, warm):
+    """Twenty workdays at 9:00 in Berlin, from the second of March on; clocks go forward on the 29th."""
+    mornings = [datetime(2026, 3, day, 9, 0, 30, tzinfo=ZoneInfo("Europe/Berlin")) for day in range(3, 32)]
+    rows = [((at - MONDAY).total_seconds(), "bot") for at in mornings if at.weekday() < 5]
+    entry = {
+        "ttl": "5m", "busy_hours": "office", "prewarm": {"lead": "2m"}, "cold_start_usd": cold_start_usd,
+    }  # fmt: skip
+    office = {"timezone": "Europe/Berlin", "windows": ["Mon-Fri 09:00-17:00"]}
+    registry = write_day(tmp_path, {"bot": entry}, {"bot": 12_000}, {"office": office})
+    spent, said = life.bills(registry, [(0.0, "bot"), *rows])
+    assert spent.counts == said.counts
+    assert float(spent.usd) == pytest.approx(float(said.usd), rel=TOLERANCE)
+    assert spent.counts["read"] >= warm
+    assert spent.counts["rewrite"] == spent.counts["read"]
+    assert spent.counts["write"] + spent.counts["read"] == len(rows) + 1
 
 
 # -- seconds, with a whole daemon and its timers ------------------------------------------------------------------
