@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from keepwarm.model import IdleLimitPolicy, Prefix, Window
+from keepwarm.model import IdleLimitPolicy, Prefix, Rates, Window
 
 _MOST_NAMES = 20
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -113,7 +113,7 @@ def _hours(prefix: Prefix) -> str:
     if hours.name == "always":
         return hours.name
     holidays = f", holidays {hours.holidays}" if hours.holidays else ""
-    closed = f", {len(hours.closed)} exceptions" if hours.closed else ""
+    closed = "".join(f", except {first} to {last}" for first, last in hours.closed)
     return f"{hours.name} ({hours.timezone}): {'; '.join(map(_window, hours.windows))}{holidays}{closed}"
 
 
@@ -132,12 +132,15 @@ def _prewarm(prefix: Prefix) -> str:
 
 
 def _prices(prefix: Prefix) -> str:
-    rates, prices = prefix.facts.prices.base, prefix.facts.prices
+    prices = prefix.facts.prices
+    return "; ".join([_rates(prices.base), *(f"above {above:,}: {_rates(rates)}" for above, rates in prices.steps)])
+
+
+def _rates(rates: Rates) -> str:
     write_1h = "" if rates.cache_write_1h is None else f", cache_write_1h {rates.cache_write_1h}"
-    steps = f", {len(prices.steps)} steps" if prices.steps else ""
     return (
         f"input {rates.input}, output {rates.output}, cache_read {rates.cache_read}, "
-        f"cache_write_5m {rates.cache_write_5m}{write_1h}{steps}"
+        f"cache_write_5m {rates.cache_write_5m}{write_1h}"
     )
 
 

@@ -38,6 +38,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, **variables: str) -> ConfigError:
 
 EXAMPLES = {
     "registry": ("/etc/keepwarm/registry.yaml", "/etc/keepwarm/registry.yaml"),
+    "watch": ("poll", "poll"),
     "state_dir": ("/var/lib/keepwarm", Path("/var/lib/keepwarm")),
     "fingerprint_key": ("ab" * 32, SecretStr("ab" * 32)),
     "ledger_url": ("postgresql+psycopg://db/keepwarm", "postgresql+psycopg://db/keepwarm"),
