@@ -31,7 +31,8 @@ _MOST_WAITING = 20_000
 # Looks do not follow one another faster, and take no more than this share of the time.
 _LEAST_PAUSE = timedelta(seconds=1)
 _MOST_SHARE = 0.05
-_CLOSING = timedelta(seconds=4)
+# Three of these have to fit into what a stop may take beside the drain.
+_CLOSING = timedelta(seconds=2)
 _PLACE, _TRY = "alerts", "alerts_try"
 # These come with every ping, and want no look of their own.
 _QUIET = frozenset({"ping_succeeded", "prefix_warmed", "prefix_left_cold"})
@@ -200,7 +201,7 @@ class Alerts:
 
     def _look_at_caps(self, parts: Parts, prefixes: dict[str, Prefix], now: datetime) -> None:
         """Let caps tell that they would let pass again what they held; otherwise the next ping brings that out."""
-        for _, subject in tuple(self._heard.guards):
+        for subject in {subject for (_, subject), detail in self._heard.guards.items() if detail}:
             if prefix := prefixes.get(subject) or next(iter(prefixes.values()), None):
                 parts.gate.look_at_caps(prefix, now)
         self._hear()

@@ -57,7 +57,7 @@ class Heard:
     Attributes:
         wanted: reasons with which a prefix is to be kept warm.
         prefixes: by name.
-        guards: those that hold pings back, by guard and prefix (`all` for that of all prefixes), and why.
+        guards: why they hold pings back, by guard and prefix (`all` for that of all prefixes); empty once they do not.
         ledger_error: what was last wrong with the ledger.
     """
 
@@ -130,7 +130,7 @@ def _guard(heard: Heard, event: Event) -> None:
 
 
 def _guard_again(heard: Heard, event: Event) -> None:
-    heard.guards.pop((str(event.fields["guard"]), _name(event)), None)
+    heard.guards[str(event.fields["guard"]), _name(event)] = ""
 
 
 def _late(heard: Heard, event: Event) -> None:

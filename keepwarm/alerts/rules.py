@@ -191,7 +191,8 @@ def _nets(seen: Seen, limits: Thresholds, standing: Mapping[str, Alert], now: da
 def _guards(seen: Seen, heard: Heard, standing: Mapping[str, Alert], now: datetime) -> Iterator[Alert]:
     """A guard is told when it holds a ping, and stands until it tells that it does not any more."""
     for (guard, subject), detail in heard.guards.items():
-        yield Alert(Kind.GUARD_TRIPPED, subject, guard, detail, now)
+        if detail:
+            yield Alert(Kind.GUARD_TRIPPED, subject, guard, detail, now)
     for alert in standing.values():
         known = (alert.about, alert.subject) in heard.guards
         if alert.kind is Kind.GUARD_TRIPPED and not known and _may_still_hold(alert, seen, heard):
