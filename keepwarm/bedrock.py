@@ -113,6 +113,12 @@ class Gateway:
             self._forget(prefix.route, connection)
         raise translated
 
+    def endpoint(self, prefix: Prefix) -> str:
+        """Where pings of this route are sent, as a URL; empty before the first and without credentials."""
+        with self._lock:
+            connection = self._connections.get(prefix.route)
+        return str(connection.client.meta.endpoint_url) if connection else ""
+
     def prepare(self, prefix: Prefix) -> None:
         """Build the client now, so that the first ping is not timed with it; what goes wrong, the ping tells."""
         with contextlib.suppress(CredentialsRejected):

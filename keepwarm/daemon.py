@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from types import FrameType
 
-from keepwarm import clock, differences, ears, losses, notices, planner, telemetry
+from keepwarm import clock, differences, ears, losses, notices, planner, telemetry, tracing
 from keepwarm.alerts import Alerts, Lateness, alerts_of
 from keepwarm.errors import ConfigError, KeepwarmError, LedgerError
 from keepwarm.front import Front
@@ -51,7 +51,7 @@ _STOP_SLACK = timedelta(seconds=10)
 # A pause that another process wrote is heeded at the latest after this long.
 _LOOK_AT_PAUSES = timedelta(seconds=2)
 
-_STOP, _RELOAD = "stop", "reload"
+_STOP, _RELOAD, _FOLLOW = "stop", "reload", "follow"
 
 
 class Daemon:
@@ -105,7 +105,7 @@ class Daemon:
             observers=observers,
         )
         self._front = Front(self, outlets.recent, outlets.stream, now, outlets.metrics)
-        self._watcher = Watcher(parts.settings.watch, parts.registry.files, self.reload, now, self.observe)
+        self._watcher = Watcher(parts.settings.watch, parts.registry.files, self._follow, now, self.observe)
         self.address: Address | None = None
         self.drained = True
 
@@ -161,6 +161,9 @@ class Daemon:
         """Ask for the registry to be read again; also a signal handler."""
         self._orders.put(_RELOAD)
 
+    def _follow(self) -> None:
+        self._orders.put(_FOLLOW)
+
     def obey_signals(self) -> None:
         """SIGTERM and SIGINT stop, SIGHUP reloads; only the main thread may call this."""
         handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
@@ -179,7 +182,7 @@ class Daemon:
             order = self._next_order()
             if order == _STOP:
                 return 0
-            if order == _RELOAD:
+            if order == _RELOAD or (order == _FOLLOW and self._watcher.waits):
                 self._notifier.reloading()
                 self._reload()
                 self._notifier.ready(self._standing)
@@ -444,7 +447,8 @@ def build(
     with ExitStack() as stack:
         holder = Holder(os.getpid(), socket.gethostname(), now().isoformat(timespec="seconds"))
         stack.enter_context(hold(settings.ledger, holder))
-        parts = stack.enter_context(opened(settings, now=now, observers=observers))
+        trace = stack.enter_context(tracing.started(os.environ, now, tell))
+        parts = stack.enter_context(opened(settings, now=now, observers=observers, trace=trace))
         lease = parts.ledger.lead(holder, hashlib.sha256(b"keepwarm ledger" + fingerprint_key(settings)).hexdigest())
         if lease is None:
             yield Daemon(parts, now, observers, outlets=outlets, alerts=alerts)

@@ -17,7 +17,7 @@ from keepwarm.bedrock import Gateway
 from keepwarm.errors import ConfigError, KeepwarmError, Problem
 from keepwarm.gate import Gate
 from keepwarm.guards import worth
-from keepwarm.keeper import Keeper, Observer
+from keepwarm.keeper import Keeper, Observer, Pinger
 from keepwarm.ledger import Ledger
 from keepwarm.limits import RateLimit
 from keepwarm.mirror import Mirror, remote_of
@@ -27,6 +27,7 @@ from keepwarm.pricing import Catalog
 from keepwarm.registry import Files, Registry, load_catalog, load_registry
 from keepwarm.settings import PREFIX, Settings, fingerprint_key
 from keepwarm.switch import SharedSwitch, Switch
+from keepwarm.tracing import Trace
 
 _REGISTRY = f"{PREFIX}REGISTRY"
 
@@ -156,12 +157,14 @@ def opened(
     observers: Sequence[Observer] = (),
     read: Callable[[Settings, datetime], tuple[Registry, Catalog]] = read_registry,
     hear: Callable[[Answer], None] | None = None,
+    trace: Trace | None = None,
 ) -> Iterator[Parts]:
     """Open everything that a ping needs, and close it at the end.
 
     Args:
         read: where the prefixes come from.
         hear: called with every answer before it is judged.
+        trace: what pings are sent through.
 
     Raises:
         ConfigError: settings or registry cannot be used.
@@ -176,8 +179,9 @@ def opened(
         pausing = Pausing(ledger, observers)
         pausing.look()
         gate = Gate(settings.limits, switch.reason, observers)
+        pinger = trace(gateway) if trace else gateway
         keeper = Keeper(
-            pinger=_Overheard(gateway, hear) if hear else gateway,
+            pinger=_Overheard(pinger, hear) if hear else pinger,
             book=ledger,
             run_id=run_id,
             now=now,
@@ -194,7 +198,7 @@ def opened(
 class _Overheard:
     """A gateway whose answers somebody else hears too."""
 
-    gateway: Gateway
+    gateway: Pinger
     hear: Callable[[Answer], None]
 
     def ping(self, prefix: Prefix) -> Answer:
