@@ -370,9 +370,7 @@ class _Loader:
         if requests.thinks(request):
             message = "its ping leaves thinking out; on a few models that warms another entry (docs/decisions/0004)"
             self._findings.warn(place.entry, message)
-        if not entry.prewarm:
-            message = "is false: it is pinged only once traffic was reported, or after `keepwarm ping`"
-            self._findings.warn_value(place, "prewarm", message)
+        self._warn_of_prewarm(entry, place)
         if entry.ttl == AUTO and not isinstance(entry.policy, AdaptivePolicy):
             message = f"is auto, but policy {entry.policy.name} never chooses: {request.ttl.value} is always asked for"
             self._findings.warn_value(place, "ttl", message)
@@ -382,6 +380,14 @@ class _Loader:
         if busyhours.span_at(hours, self._now) is None and busyhours.next_span(hours, self._now) is None:
             message = f"{hours.name!r} does not open within the next 400 days"
             self._findings.warn_value(place, "busy_hours", message)
+
+    def _warn_of_prewarm(self, entry: PrefixEntry, place: Place) -> None:
+        if not entry.prewarm:
+            message = "is false: it is pinged only once traffic was reported, or after `keepwarm ping`"
+            self._findings.warn_value(place, "prewarm", message)
+        elif entry.prewarm is not True and isinstance(entry.policy, AdaptivePolicy) and not entry.cold_start_usd:
+            message = "has a lead, but cold_start_usd is 0: once traffic is known, adaptive writes nothing ahead"
+            self._findings.warn_value(place, "prewarm", message)
 
     def _check_duplicates(self, prefixes: list[tuple[int, Prefix]]) -> None:
         first: dict[str, Prefix] = {}

@@ -141,6 +141,13 @@ def test_prewarm_says_whether_and_how_long_before_the_opening(desk, written, pre
     assert (prefix.prewarm, prefix.prewarm_lead) == (prewarm, lead)
 
 
+def test_a_lead_that_nothing_pays_for_is_warned_of(desk):
+    (told,) = [problem for problem in warnings(desk, "prewarm: {lead: 2m}") if problem.key == "prefixes[0].prewarm"]
+    assert told.message == "has a lead, but cold_start_usd is 0: once traffic is known, adaptive writes nothing ahead"
+    for paid in ("cold_start_usd: 0.02", "policy: busy_hours"):
+        assert not [one for one in warnings(desk, f"prewarm: {{lead: 2m}}\n{paid}") if one.key.endswith("prewarm")]
+
+
 def test_what_a_cold_start_is_worth_is_read_exactly(desk):
     assert desk.entry("cold_start_usd: 0.02").cold_start_usd == Decimal("0.02")
 
