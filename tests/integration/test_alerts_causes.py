@@ -34,12 +34,18 @@ def post(tmp_path: Path) -> Iterator[Post]:
 
 
 @pytest.fixture
-def emulator(post: Post, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
-    with Emulator(catalog=shipped_catalog(), now=post.now, time_scale=TIME_SCALE, seed=7) as emulator:
+def bedrock(post: Post, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    scale = TIME_SCALE * getattr(request, "param", 1.0)
+    with Emulator(catalog=shipped_catalog(), now=post.now, time_scale=scale, seed=7) as emulator:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", emulator.url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         yield emulator
+
+
+@pytest.fixture
+def emulator(bedrock: Emulator) -> Emulator:
+    return bedrock
 
 
 def test_access_that_is_denied_is_told_and_that_a_ping_passes_again(post, emulator):
@@ -66,8 +72,10 @@ def test_credentials_that_aws_rejects_are_access_lost_until_it_accepts_them(post
         post.resolved("access_lost")
 
 
+@pytest.mark.parametrize("bedrock", [0.5], indirect=True)
 def test_early_losses_are_told_as_rewrites_and_throttled_pings_as_a_prefix_without_a_hit(post, emulator):
-    write_registry(post.registry, "lost", "throttled", defaults=PINGS, throttled={"model_id": OTHER_CLAUDE})
+    quick = PINGS | {"lifetime": "3s", "margin": "1.5s"}
+    write_registry(post.registry, "lost", "throttled", defaults=quick, throttled={"model_id": OTHER_CLAUDE})
     emulator.set_faults(CLAUDE, Faults(evict=1.0))
     emulator.set_faults(OTHER_CLAUDE, Faults(throttle=1.0))
     with post.running(alert_rewrite_share=1.0):
@@ -122,13 +130,14 @@ def test_an_organic_request_that_drifted_is_told_until_it_is_registered(post, em
         post.resolved("prefix_drifted")
 
 
-def test_a_cap_that_holds_pings_is_told_until_the_next_day(post, emulator):
-    write_registry(post.registry, "a", defaults=PINGS | {"day_cap_usd": "0.044"})
-    with post.running():
+def test_a_cap_that_holds_pings_is_told_until_somebody_raises_it(post, emulator):
+    write_registry(post.registry, "a", defaults=PINGS | {"day_cap_usd": "0.03"})
+    with post.running() as daemon:
         alert = post.opened("guard_tripped")
-        assert alert["summary"].startswith("guard_tripped (day_cap): a: day cap $0.044 reached: ")
+        assert alert["summary"] == "guard_tripped (day_cap): a: day cap $0.03: a ping may cost $0.0416"
         assert alert["key"] == "guard_tripped:a:day_cap"
-        post.ahead = timedelta(days=1)
+        write_registry(post.registry, "a", defaults=PINGS)
+        daemon.reload()
         post.resolved("guard_tripped")
 
 
@@ -157,7 +166,7 @@ def test_a_ledger_that_cannot_be_written_is_told_by_the_daemon_until_it_can(post
 def test_pings_that_wait_too_long_for_their_turn_are_told_as_a_late_daemon(post, emulator):
     write_registry(post.registry, "a", "slow", defaults=PINGS, slow={"model_id": OTHER_CLAUDE})
     with post.running(max_concurrent_pings=1):
-        assert soon(lambda: len(emulator.log) >= 4)
+        assert soon(lambda: len(emulator.log) >= 2)
         emulator.set_faults(OTHER_CLAUDE, Faults(hang=1.0, hang_seconds=3.5))
         alert = post.opened("daemon_late")
         assert "1 prefix tended too late, a by " in alert["summary"]
