@@ -17,6 +17,10 @@ import structlog
 
 from keepwarm.model import Event
 
+_LIBRARIES = (
+    "apscheduler", "botocore", "boto3", "urllib3", "alembic", "uvicorn", "asyncio", "watchfiles",
+)  # fmt: skip
+
 
 def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
     """Send all log lines of this process to `stream` (stderr by default), also those of libraries and warnings."""
@@ -34,7 +38,7 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for library in ("apscheduler", "botocore", "boto3", "urllib3", "alembic", "uvicorn", "asyncio"):
+    for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
     structlog.configure(

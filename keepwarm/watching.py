@@ -74,6 +74,11 @@ class Watcher:
             self._turn.set()
             thread.join(_STOP_SECONDS)
 
+    @property
+    def waits(self) -> bool:
+        """Whether another reading was asked for, and nobody has read since."""
+        return self._asked
+
     def expect(self, files: Files) -> None:
         """These files were read, well or badly; from now on only what differs from them is told."""
         with self._lock:
