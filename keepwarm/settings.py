@@ -61,7 +61,9 @@ def _address(given: SecretStr) -> SecretStr:
 
 def _topic(given: str) -> str:
     if given and not _TOPIC.fullmatch(given):
-        raise PydanticCustomError("topic", "the ARN of a standard topic, such as arn:aws:sns:eu-west-1:123456789012:ops")
+        raise PydanticCustomError(
+            "topic", "the ARN of a standard topic, such as arn:aws:sns:eu-west-1:123456789012:ops"
+        )
     return given
 
 
