@@ -119,9 +119,10 @@ class Front:
 
     def _read(self) -> Reading:
         house = self._house
+        summary, prefixes = self.answers.reading()
         return Reading(
-            summary=self.answers.summary(may_act=False),
-            prefixes=self.answers.shown(),
+            summary=summary,
+            prefixes=prefixes,
             touches=house.listener.counts,
             in_flight=house.parts.keeper.in_flight,
             firing=house.firing,

@@ -17,7 +17,7 @@ from keepwarm import __version__, accounting, pauses
 from keepwarm.answers.recent import Recent
 from keepwarm.answers.till import Till
 from keepwarm.errors import ConfigError, LedgerError, Throttled
-from keepwarm.model import Decision, GuardStatus, Prefix, PrefixState, Span, Verdict
+from keepwarm.model import Decision, GuardState, GuardStatus, Prefix, PrefixState, Span, Verdict
 from keepwarm.parts import Parts, make_report
 from keepwarm.views import prefixes as shown_prefixes
 from keepwarm.views import rows, timelines
@@ -27,7 +27,6 @@ from keepwarm.views.shapes import (
     Decisions,
     Events,
     Guards,
-    GuardShown,
     Latencies,
     LatencyShown,
     LedgerRows,
@@ -149,8 +148,18 @@ class Answers:
 
     def summary(self, *, may_act: bool) -> Summary:
         """The daemon in one look."""
-        now, found = self._now(), self._situation()
-        folded = self._till.folded
+        now = self._now()
+        return self._summary(self._shown(now), now, may_act=may_act)
+
+    def reading(self) -> tuple[Summary, list[PrefixShown]]:
+        """The daemon in one look, and all its prefixes; both at one moment, and worked out once."""
+        now = self._now()
+        shown = self._shown(now)
+        return self._summary(shown, now, may_act=False), shown
+
+    def _summary(self, shown: list[PrefixShown], now: datetime, *, may_act: bool) -> Summary:
+        found, folded = self._situation(), self._till.folded
+        holding = [status for status in self._guards(now) if status.state is GuardState.TRIPPED]
         return Summary(
             as_of=now,
             version=__version__,
@@ -158,17 +167,13 @@ class Answers:
             leader=found.leader,
             stopped=self._parts.switch.reason() or None,
             started_at=found.started_at,
-            prefixes=shown_prefixes.count(self._shown(now)),
+            prefixes=shown_prefixes.count(shown),
             money=folded.takings(""),
             money_as_of=folded.as_of,
             registry=found.registry,
-            guards=[guard for guard in self._guards(now) if guard.holding],
+            guards=[shown_prefixes.show_guard(status) for status in holding],
             may_act=may_act,
         )
-
-    def shown(self) -> list[PrefixShown]:
-        """All prefixes."""
-        return self._shown(self._now())
 
     def prefixes(self, wanted: Wanted) -> PrefixList:
         """A page of prefixes.
@@ -186,7 +191,7 @@ class Answers:
 
     def guards(self) -> Guards:
         """Every guard on money."""
-        return Guards(self._guards(self._now()))
+        return Guards([shown_prefixes.show_guard(status) for status in self._guards(self._now())])
 
     def events(self, limit: int, cursor: str) -> Events:
         """A page of the last events.
@@ -200,11 +205,11 @@ class Answers:
         """Every pause with its end."""
         return PastPauses(rows.of_pauses(pauses.history(self._parts.pausing.orders)))
 
-    def _guards(self, now: datetime) -> list[GuardShown]:
+    def _guards(self, now: datetime) -> list[GuardStatus]:
         found = [*self._parts.gate.statuses_in_all(now), *self._situation().tripwires]
         for prefix in self._prefixes():
             found += self._parts.gate.statuses(prefix, self._state_of(prefix.name), now)
-        return [shown_prefixes.show_guard(status) for status in found]
+        return found
 
     def _guards_of(self, prefix: Prefix, now: datetime) -> list[GuardStatus]:
         tripwire = [status for status in self._situation().tripwires if status.prefix == prefix.name]
