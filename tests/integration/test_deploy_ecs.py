@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,11 +18,13 @@ import boto3
 import pytest
 import yaml
 
+from keepwarm.emulator import Emulator
 from keepwarm.model import Route
 from keepwarm.permissions import Identity, Sources, policy
 from keepwarm.settings import load_settings
-from tests.builders import CLAUDE, NOVA, make_prefix
-from tests.daemons import soon
+from tests.builders import CLAUDE, NOVA, make_prefix, shipped_catalog
+from tests.daemons import TIME_SCALE, soon, write_registry
+from tests.processes import Child
 
 ECS = Path(__file__).parents[2] / "deploy" / "ecs"
 TEMPLATE = ECS / "keepwarm.yaml"
@@ -186,8 +189,7 @@ class Aws:
 
 @pytest.fixture
 def aws(tmp_path: Path) -> Iterator[Aws]:
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     program = shutil.which("moto_server")
     assert program
     with (tmp_path / "moto.log").open("wb") as log:
@@ -236,6 +238,47 @@ def test_every_variable_that_the_task_sets_is_one_of_keepwarms_settings(aws: Aws
     for name, value in aws.environment(aws.change("create")).items():
         monkeypatch.setenv(name, value)
     assert load_settings(os.environ).listen == "0.0.0.0:8378"
+
+
+@pytest.mark.system("moto_server")
+def test_the_tasks_command_runs_with_its_environment_on_a_registry_in_s3(aws: Aws, tmp_path: Path):
+    source = tmp_path / "source"
+    source.mkdir()
+    write_registry(source / "registry.yaml", "a", defaults={"policy": "busy_hours"})
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="prompts", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    for path in source.iterdir():
+        s3.upload_file(str(path), "prompts", f"team/{path.name}")
+    task = aws.environment(aws.change("create", RegistryUri="s3://prompts/team/registry.yaml"))
+    port = free_port()
+    task["KEEPWARM_TOKEN"] = "open sesame"  # what ECS would read from the secret
+    task["KEEPWARM_LISTEN"] = task["KEEPWARM_LISTEN"].replace("8378", str(port))
+    task["KEEPWARM_STATE_DIR"] = str(tmp_path / "volume")
+    with Emulator(catalog=shipped_catalog(), time_scale=TIME_SCALE) as emulator:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPWARM_", "AWS_"))}
+        environment |= task | {
+            "AWS_ENDPOINT_URL": aws.url,
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": emulator.url,
+            "AWS_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }
+        child = Child(environment, tmp_path / "log.jsonl")
+        try:
+            assert soon(lambda: len(emulator.log) >= 2), child.text
+            asked = subprocess.run(
+                [sys.executable, "-m", "keepwarm", "health"], env=environment, timeout=60, check=False
+            )
+            assert asked.returncode == 0
+            assert child.stop() == 0
+        finally:
+            child.kill()
+    assert "open sesame" not in child.text
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        return int(free.getsockname()[1])
 
 
 def test_the_template_names_no_account_and_no_region():
