@@ -376,6 +376,7 @@ class Daemon:
     def _drain(self) -> None:
         self._scheduler.close()
         self.drained = self.parts.keeper.drain(self.parts.settings.drain)
+        self._write_emf()
         if self._leadership:
             self._leadership.end()  # only now: whoever leads next would take a ping in flight for one that died
         self._tell("daemon_stopped", "info" if self.drained else "warning", drained=self.drained)

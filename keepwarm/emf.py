@@ -6,6 +6,7 @@ Prometheus and the ledger. The format: CloudWatch user guide, "Specification: Em
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections import defaultdict
@@ -93,5 +94,6 @@ class Emf:
         metrics = [{"Name": name, "Unit": unit} for name, unit in METRICS.items() if name in values]
         directive = {"Namespace": self._namespace, "Dimensions": [list(_DIMENSION)], "Metrics": metrics}
         head = {"Timestamp": int(self._now().timestamp() * 1000), "CloudWatchMetrics": [directive]}
-        self._stream.write(json.dumps({"_aws": head} | _DIMENSION | values) + "\n")
-        self._stream.flush()
+        with contextlib.suppress(OSError):  # nobody reads standard output any more, or its disk is full
+            self._stream.write(json.dumps({"_aws": head} | _DIMENSION | values) + "\n")
+            self._stream.flush()

@@ -17,10 +17,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from keepwarm import __version__
-from keepwarm.model import Event
+from keepwarm.guards.breaker import HIT_DUE
+from keepwarm.model import Event, Verdict
 from keepwarm.views.shapes import Condition, PrefixShown, Summary
 
 _PINGS = frozenset({"ping_succeeded", "ping_failed"})
+_DUE = frozenset(reason.value for reason in HIT_DUE)
 _WATCHED = ("ledger_failed", "prefix_drifted", "registry_refused", "registry_unreachable", "traffic_source_failed")
 _LATENCIES = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
 _LATENESSES = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 15, 60, 300)
@@ -66,6 +68,7 @@ class Metrics(Collector):
         self._lock = threading.Lock()
         self._pings: Counter[tuple[str, str]] = Counter()
         self._costs: defaultdict[str, float] = defaultdict(float)
+        self._missed: Counter[str] = Counter()
         # Zeros from the start: Prometheus sees no increase in a series that begins with its first event.
         self._events: Counter[str] = Counter(dict.fromkeys(_WATCHED, 0))
         self._read: Callable[[], Reading] | None = None
@@ -75,6 +78,8 @@ class Metrics(Collector):
         """Count what happened."""
         with self._lock:
             self._events[event.name] += 1
+            if event.name == "leadership_lost":  # whoever leads now knows better
+                self._missed.clear()
         if event.name in _PINGS:
             self._count_ping(event.fields)
 
@@ -83,6 +88,10 @@ class Metrics(Collector):
         with self._lock:
             self._pings[prefix, verdict] += 1
             self._costs[prefix] += float(str(fields["cost_usd"]))
+            if verdict == Verdict.HIT:
+                self._missed[prefix] = 0
+            elif fields.get("reason") in _DUE:
+                self._missed[prefix] += 1
         latency_ms = fields.get("latency_ms")
         if isinstance(latency_ms, int):
             self._latency.labels(verdict).observe(latency_ms / 1000)
@@ -118,20 +127,25 @@ class Metrics(Collector):
         costs = CounterMetricFamily(
             "keepwarm_refresh_cost_usd", "What the pings of this process cost.", labels=["prefix"]
         )
+        missed = GaugeMetricFamily(
+            "keepwarm_prefix_pings_since_hit", "Pings in a row that should have hit and did not.", labels=["prefix"]
+        )
         events = CounterMetricFamily("keepwarm_events", "Log events.", labels=["event"])
         with self._lock:
             if registered is not None:
                 self._forget(registered)
             _fill(pings, self._pings.items())
             _fill(costs, (((prefix,), cost) for prefix, cost in self._costs.items()))
+            _fill(missed, (((prefix,), count) for prefix, count in self._missed.items()))
             _fill(events, (((name,), count) for name, count in self._events.items()))
-        yield from (pings, costs, events)
+        yield from (pings, costs, missed, events)
 
     def _forget(self, registered: set[str]) -> None:
         for key in [key for key in self._pings if key[0] not in registered]:
             del self._pings[key]
-        for name in [name for name in self._costs if name not in registered]:
-            del self._costs[name]
+        for counts in (self._costs, self._missed):
+            for name in [name for name in counts if name not in registered]:
+                del counts[name]
 
 
 def _of_daemon(reading: Reading) -> Iterator[Metric]:
@@ -172,6 +186,9 @@ def _of_prefixes(prefixes: Sequence[PrefixShown]) -> Iterator[Metric]:
     expiries = GaugeMetricFamily(
         "keepwarm_prefix_expiry_timestamp_seconds", "When its entry dies; absent while it is cold.", labels=["prefix"]
     )
+    ttls = GaugeMetricFamily(
+        "keepwarm_prefix_ttl_not_honoured", "1 where another ttl is billed than asked for.", labels=["prefix", "billed"]
+    )
     losses = GaugeMetricFamily(
         "keepwarm_prefix_early_loss_ratio", "Entries that died before their time, of those pinged.", labels=["prefix"]
     )
@@ -182,12 +199,14 @@ def _of_prefixes(prefixes: Sequence[PrefixShown]) -> Iterator[Metric]:
         states.add_metric([shown.name, shown.state.value, shown.reason], 1)
         if shown.warm_until:
             expiries.add_metric([shown.name], shown.warm_until.timestamp())
+        if shown.billed_ttl and shown.ttl not in {shown.billed_ttl, "auto"}:
+            ttls.add_metric([shown.name, shown.billed_ttl], 1)
         if shown.early_loss_rate is not None:
             losses.add_metric([shown.name], shown.early_loss_rate)
         if week := shown.money.seven_days:
             nets.add_metric([shown.name, "low"], week.net_low_usd)
             nets.add_metric([shown.name, "high"], week.net_high_usd)
-    yield from (counts, states, expiries, losses, nets)
+    yield from (counts, states, expiries, ttls, losses, nets)
 
 
 def _of_money(summary: Summary) -> Iterator[Metric]:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from keepwarm.metrics import Metrics, Reading
 from keepwarm.model import Event
 from keepwarm.views.shapes import Condition, Counts, GuardShown, Money, PrefixShown, RegistryShown, Summary, Takings
 from tests.builders import MONDAY
+from tests.emf import emf_line
 
 WEEK = Money(MONDAY, 10, 0.5, 0.25, 1.5, -0.25, 1.0)
 TAKINGS = Takings(WEEK, WEEK, None)
@@ -98,6 +101,35 @@ def test_how_things_are_is_read_when_somebody_asks(metrics: Metrics):
     assert {name: found[f"keepwarm_{name}{{}}"] for name in plain} == plain
 
 
+def test_pings_that_missed_the_hit_that_was_due_are_counted_until_the_next_hit(metrics: Metrics):
+    for event in (ping("a", "rewrite", reason="keep_warm"), ping("a", "error", reason="retry", latency_ms=None)):
+        metrics.observe(event)
+    metrics.observe(ping("b", "rewrite", reason="cold_in_busy_hours"))  # it opens the entry: no hit was due
+    found = values(metrics)
+    assert found["keepwarm_prefix_pings_since_hit{prefix=a}"] == 2
+    assert "keepwarm_prefix_pings_since_hit{prefix=b}" not in found
+    metrics.observe(ping("a", reason="keep_warm"))
+    assert values(metrics)["keepwarm_prefix_pings_since_hit{prefix=a}"] == 0
+
+
+def test_a_daemon_that_leads_no_more_does_not_tell_of_missed_hits(metrics: Metrics):
+    metrics.observe(ping("a", "rewrite", reason="keep_warm"))
+    metrics.observe(Event("leadership_lost", MONDAY, "warning", {}))
+    assert "keepwarm_prefix_pings_since_hit{prefix=a}" not in values(metrics)
+
+
+def test_a_ttl_that_is_billed_otherwise_than_asked_for_is_told(metrics: Metrics):
+    prefixes = [
+        shown("asks-1h", ttl="1h", billed_ttl="5m"),
+        shown("honoured", ttl="1h", billed_ttl="1h"),
+        shown("chooses", ttl="auto", billed_ttl="5m"),
+        shown("unknown", ttl="1h"),
+    ]
+    metrics.watch(lambda: read(prefixes))
+    found = {name for name in values(metrics) if name.startswith("keepwarm_prefix_ttl")}
+    assert found == {"keepwarm_prefix_ttl_not_honoured{billed=5m,prefix=asks-1h}"}
+
+
 def test_a_prefix_that_left_the_registry_leaves_the_metrics(metrics: Metrics):
     metrics.observe(ping("gone"))
     assert not any("gone" in name for name in values(metrics))
@@ -156,16 +188,29 @@ def test_a_line_of_embedded_metric_format_holds_what_was_counted_since_the_last(
 def test_the_line_is_of_the_form_that_cloudwatch_specifies():
     stream = StringIO()
     Emf("keepwarm", stream, lambda: MONDAY).write(summary())
-    line = json.loads(stream.getvalue())
-    head = line.pop("_aws")
-    assert head["Timestamp"] == int(MONDAY.timestamp() * 1000)
-    (directive,) = head["CloudWatchMetrics"]
-    assert set(directive) == {"Namespace", "Dimensions", "Metrics"}
-    assert directive["Dimensions"] == [["Service"]]
-    assert isinstance(line.pop("Service"), str)
-    assert len(directive["Metrics"]) <= 100
+    line = emf_line(stream.getvalue())
+    assert line["_aws"]["Timestamp"] == int(MONDAY.timestamp() * 1000)
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert (directive["Namespace"], directive["Dimensions"]) == ("keepwarm", [["Service"]])
     assert {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]} == METRICS
-    assert all(isinstance(line[metric["Name"]], int | float) for metric in directive["Metrics"])
+
+
+def test_the_reference_names_every_metric_of_cloudwatch():
+    reference = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    told = reference.partition("**CloudWatch.**")[2].partition("One dimension")[0]
+    assert set(re.findall(r"`([A-Z][A-Za-z]+)`", told)) == set(METRICS)
+    assert f"{len(METRICS)} metrics" in reference
+
+
+class Gone(StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_standard_output_that_nobody_reads_ends_nothing():
+    Emf("keepwarm", Gone(), lambda: MONDAY).write(summary())
 
 
 def test_money_that_is_still_being_added_up_is_left_out():
