@@ -276,6 +276,17 @@ def test_the_tasks_command_runs_with_its_environment_on_a_registry_in_s3(aws: Aw
     assert "open sesame" not in child.text
 
 
+@pytest.mark.system("moto_server")
+def test_the_page_on_ecs_deploys_this_template_with_parameters_that_it_has(aws: Aws):
+    page = (ECS.parents[1] / "docs" / "how-to" / "ecs.md").read_text()
+    (command,) = re.findall(r"^aws cloudformation deploy (.*?)^```", page, re.MULTILINE | re.DOTALL)
+    words = command.replace("\\\n", " ").split()
+    assert ECS.parents[1] / words[words.index("--template-file") + 1] == TEMPLATE
+    given = dict(word.split("=", 1) for word in words if re.match(r"[A-Z]\w+=", word))
+    own = {parameter["ParameterKey"]: parameter["ParameterValue"] for parameter in aws.parameters()}
+    assert aws.change("create", **given | own)["ServiceName"]
+
+
 def free_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         return int(free.getsockname()[1])
