@@ -110,11 +110,14 @@ class _Session:
     Attributes:
         span: begins a span of a name with attributes.
         failed: the status of a span that failed.
+        flush: export what is left, however long that takes, and end.
+        give_up: stop trying.
     """
 
     span: Callable[[str, Attributes], AbstractContextManager[Any]]
     failed: Any
     flush: Callable[[], None]
+    give_up: Callable[[], None]
 
     def through(self, sender: Sender) -> Pinger:
         """A sender whose pings are traced."""
@@ -125,6 +128,8 @@ class _Session:
         flushing = threading.Thread(target=self.flush, name="tracing", daemon=True)
         flushing.start()
         flushing.join(_FLUSH_SECONDS)
+        if flushing.is_alive():
+            self.give_up()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,8 @@ def _open() -> _Session:
     given = OTELResourceDetector().detect().attributes
     resource = Resource.create({name: value for name, value in plain.items() if name not in given})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    exporter = OTLPSpanExporter()
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     tracer = provider.get_tracer("keepwarm", __version__)
 
     def span(name: str, attributes: Attributes) -> AbstractContextManager[Any]:
@@ -173,7 +179,7 @@ def _open() -> _Session:
             name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False, set_status_on_exception=False
         )
 
-    return _Session(span, StatusCode.ERROR, provider.shutdown)
+    return _Session(span, StatusCode.ERROR, provider.shutdown, exporter.shutdown)
 
 
 # -- attributes -----------------------------------------------------------------------------------------------------
