@@ -30,6 +30,11 @@ class RateLimit:
         self._latest: datetime | None = None
         self._lock = threading.Lock()
 
+    def remember(self, key: Hashable, at: datetime) -> None:
+        """Count a turn that was taken before this object was made; told in the order of time, before any `turn`."""
+        with self._lock:
+            self._given[key].append(at)
+
     def turn(self, key: Hashable, caller: str, now: datetime, deadline: datetime | None) -> datetime:
         """When this caller may go; at or before `now` means at once.
 

@@ -185,13 +185,23 @@ def opened(
             book=ledger,
             run_id=run_id,
             now=now,
-            rate=RateLimit(settings.requests_per_minute),
+            rate=_rate(settings, registry, ledger, now()),
             gate=gate,
             paused=pausing.holding,
             observers=observers,
         )
         keeper.adopt(registry.prefixes)
         yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id, gate, switch, pausing)
+
+
+def _rate(settings: Settings, registry: Registry, ledger: Ledger, now: datetime) -> RateLimit:
+    """The rate limit, knowing the pings of the last minute: whoever is started again and again must not go faster."""
+    rate = RateLimit(settings.requests_per_minute)
+    keys = {prefix.fingerprint: (prefix.route, prefix.model_id) for prefix in registry.prefixes}
+    for entry in ledger.entries(now - timedelta(minutes=1), now):
+        if entry.intent.fingerprint in keys:
+            rate.remember(keys[entry.intent.fingerprint], entry.intent.started_at)
+    return rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from keepwarm.clock import steady_seconds, utc_now
 from keepwarm.errors import LedgerError
 from keepwarm.guards.spending import Spent
 from keepwarm.ledger.database import NEWER_HINT, held, open_engine, single_engine, worded
+from keepwarm.ledger.files import identity, sqlite_file
 from keepwarm.ledger.lease import Lease, fenced
 from keepwarm.ledger.lock import Holder, hold
 from keepwarm.ledger.sums import spent_from, spent_query
@@ -65,6 +66,10 @@ __all__ = ["Holder", "Lease", "Ledger", "hold"]
 
 _PAGE_ROWS = 1_000
 _LEADER_HINT = "another daemon on this ledger leads now, or will in a moment; ask that one"
+_DELETED_HINT = (
+    "nothing is sent until the same file is back, or keepwarm is started again; an empty ledger knows neither the "
+    "entries that live nor what was spent, so put a copy there first"
+)
 
 Read = TypeVar("Read")
 
@@ -77,6 +82,8 @@ class Ledger:
 
     def __init__(self, engine: Engine, *, one_writer: bool) -> None:
         self._engine = engine
+        self._file = sqlite_file(engine.url)
+        self._identity = identity(self._file)
         # SQLite has one writer at a time, and its waiters poll: a lock hands over at once and in turn. In memory even
         # reads share the one connection. Other databases arrange their writers themselves.
         self._write_lock = threading.Lock() if one_writer else None
@@ -145,8 +152,11 @@ class Ledger:
             The number of the entry, above every number given before.
 
         Raises:
-            LedgerError: it cannot be written, or another daemon leads (see `lead`); the ping must not leave.
+            LedgerError: it cannot be written, its file is not there any more, or another daemon leads (see `lead`); the
+                ping must not leave.
         """
+        if identity(self._file) != self._identity:  # SQLite would go on writing what nobody can read any more
+            raise LedgerError(f"{self._file} was deleted or replaced", hint=_DELETED_HINT)
         if self._lease is not None:
             return self._open_fenced(self._lease, intent, run_id)
         return self._insert(insert(intents), intent_row(intent, run_id), "cannot write an intent to the ledger")

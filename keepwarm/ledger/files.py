@@ -60,4 +60,13 @@ def create_file(path: Path) -> None:
         raise LedgerError(f"cannot create {path}: {error.strerror}", hint=_WHERE) from None
 
 
+def identity(path: Path | None) -> tuple[int, int] | None:
+    """Which file lies there: device and inode; None for none."""
+    try:
+        found = path.stat() if path else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None
+
+
 _WHERE = "let this user write there, or set KEEPWARM_LEDGER_URL to another place"

@@ -222,7 +222,12 @@ class World:
 
     def rows(self) -> list[dict[str, Any]]:
         """Every entry, those of ledgers that were deleted first."""
-        return [row for ledger in [*self.past_ledgers, self.ledger] for row in rows(ledger)]
+        return [row for ledger in self.ledgers for row in rows(ledger)]
+
+    @property
+    def ledgers(self) -> list[Path]:
+        """Those that were deleted first."""
+        return [*self.past_ledgers, self.ledger]
 
     # -- trouble with files -------------------------------------------------------------------------------------------
 
