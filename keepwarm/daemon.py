@@ -233,14 +233,16 @@ class Daemon:
         self.parts.switch.stop("by POST /v1/stop-all", self._now())
         self.parts.gate.look_at_stop(self._now())
 
-    def _watch_losses(self) -> None:
-        """Let every tripwire look at the last seven days."""
+    def _watch_losses(self, only: Collection[str] | None = None) -> None:
+        """Let the tripwires look at the last seven days: all, or those of some prefixes, which is soon done."""
         parts, now = self.parts, self._now()
         try:
             cared_for = [prefix for prefix in self._prefixes if prefix.name in parts.keeper.names]
+            looking = [prefix for prefix in cared_for if only is None or prefix.name in only]
             worry = parts.settings.alert_loss_usd
-            statuses = losses.look(parts.ledger, cared_for, parts.keeper.state, now, worry)
-            self.tripwires = tuple(statuses)
+            statuses = losses.look(parts.ledger, looking, parts.keeper.state, now, worry)
+            others = {prefix.name for prefix in cared_for} - {prefix.name for prefix in looking}
+            self.tripwires = (*(status for status in self.tripwires if status.prefix in others), *statuses)
             changed = losses.heed(parts.ledger, parts.gate, statuses, now)
         except LedgerError as error:
             self._tell("ledger_failed", "error", error=str(error), hint=error.hint)
@@ -349,7 +351,7 @@ class Daemon:
         self.registry_status = RegistryStatus(str(registry.path), generation, self._now())
         for name in found.to_disarm:
             self._scheduler.disarm(name)
-        self._watch_losses()
+        self._watch_losses(found.to_arm)
         self._tell_all(notices.of_registry(self.parts, registry, self._now()))
         self._tell("registry_reloaded", "info", prefixes=len(registry.prefixes), **found.fields())
         self._front.answers.forget()
