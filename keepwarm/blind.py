@@ -19,6 +19,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from math import ceil, exp, expm1, inf
 from math import pow as to_the
 from zoneinfo import ZoneInfo
@@ -33,6 +34,8 @@ _HOUR_SECONDS = 3_600.0
 # Rates that are looked at, as requests in a lifetime: from one in ten thousand to so many that no gap outlives it.
 _SPARSEST, _DENSEST, _STEPS = 1e-4, 20.0, 150
 _HALVINGS = 50
+# Of amounts of money against each other, when stakes are taken to be alike.
+_DIGITS = 12
 
 # The other ttl is worth a word when a silent day costs less than this share with it.
 _CHEAPER_SHARE = 0.5
@@ -158,6 +161,19 @@ def stakes_of(prefix: Prefix, state: PrefixState, since: datetime) -> Stakes | N
 
 def per_hour(stakes: Stakes) -> float | None:
     """The lowest rate of random requests, an hour, at which nothing is lost; None when there is none."""
+    return _per_hour(_in_avoided_writes(stakes))
+
+
+def _in_avoided_writes(stakes: Stakes) -> Stakes:
+    """The same with an avoided write as the unit of money: prefixes that differ in their size only become alike."""
+    if stakes.avoided <= 0:
+        return stakes
+    ping, opening = (float(f"{price / stakes.avoided:.{_DIGITS}g}") for price in (stakes.ping, stakes.opening))
+    return replace(stakes, ping=ping, opening=opening, avoided=1.0)
+
+
+@lru_cache(maxsize=1024)  # some milliseconds each, asked for every prefix of a registry at once
+def _per_hour(stakes: Stakes) -> float | None:
     growth = (_DENSEST / _SPARSEST) ** (1 / _STEPS)
     below, rate = 0.0, _SPARSEST / stakes.lifetime_seconds
     for _ in range(_STEPS + 1):
