@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: setup ship-tools fmt lint test bench demo run image image-test lock clean
+.PHONY: setup ship-tools fmt lint test bench chaos demo run image image-test lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -37,6 +37,9 @@ test: setup  ## every test that needs no AWS account, with the coverage gates
 bench: setup  ## what each policy captures (TRACES=DIRECTORY adds traces), and what the reporter adds to a call
 	@$(BIN)/python benchmarks/policies.py --page docs/benchmarks.md
 	@$(BIN)/python benchmarks/reporter_overhead.py
+
+chaos: setup  ## break it as a seed says, some minutes long (SEED=7), and tell which invariants held
+	@PYTHONPATH=. $(BIN)/python -m tests.chaos.campaign --seed $(or $(SEED),7)
 
 PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/blind.py,keepwarm/permissions.py,keepwarm/pauses.py,keepwarm/views/*.py,keepwarm/alerts/kinds.py,keepwarm/alerts/heard.py,keepwarm/alerts/rules.py,keepwarm/alerts/lateness.py,keepwarm/alerts/pace.py,keepwarm/alerts/wording.py,keepwarm/differences.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/courses.py,keepwarm/accounting.py,keepwarm/clairvoyant.py,keepwarm/counterfactual.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from keepwarm.clock import utc_now
@@ -59,8 +58,22 @@ class Campaign:
         self._tell = tell
         self._began = utc_now()
         self._good = world.registry_text(self._began)
-        self._excused: set[str] = set()  # a breaker may rightly hold these
-        self._turns = 0
+        self._deeds: Mapping[Kind, Callable[[Episode], Any]] = {
+            Kind.GONE: self._gone,
+            Kind.SWALLOWED: self._swallowed,
+            Kind.QUOTED: self._quoted,
+            Kind.KILLED: self._killed,
+            Kind.STOPPED: self._stopped,
+            Kind.NO_CREDENTIALS: self._no_credentials,
+            Kind.LOCKED: self._locked,
+            Kind.FULL: self._full,
+            Kind.DELETED: self._deleted,
+            Kind.REWRITTEN: self._rewritten,
+            Kind.HALF_WRITTEN: self._half_written,
+            Kind.MANY_ERRORS: self._many_errors,
+            Kind.BOMB: self._bomb,
+            Kind.TOUCHES: self._touches,
+        }
         self.findings = Findings()
         self.deeds: Counter[Kind] = Counter()
         self.episodes: Counter[Kind] = Counter()
@@ -81,12 +94,12 @@ class Campaign:
                     pause(world.size.lifetime * episode.lifetimes)
             ended = utc_now()
             no_faults(world)
-            after = self._look_for_warmth(episode.kind, ended, world_held(world) if episode.kind in TRIPPING else set())
+            held = world_held(world) if episode.kind in TRIPPING else set()
+            after = self._look_for_warmth(episode.kind, ended, held)
             befell = [one for one in invariants.ours(world.emulator.log[before:]) if one.at <= ended]
             self.deeds[episode.kind] += self._counted(episode, befell)
-            self._tell(
-                f"{episode.kind:<60} {(ended - began).total_seconds():5.1f} s, warm after {after.total_seconds():4.1f} s"
-            )
+            lasted, took = (ended - began).total_seconds(), after.total_seconds()
+            self._tell(f"{episode.kind:<60} {lasted:5.1f} s, warm after {took:4.1f} s")
             world.ask_everything()
         self._look_for_calm()
         code = world.child.stop()
@@ -102,7 +115,7 @@ class Campaign:
             self._world.emulator.set_faults("*", faults)
             yield
             return
-        with _DEEDS[episode.kind](self, episode):
+        with self._deeds[episode.kind](episode):
             yield
 
     @contextmanager
@@ -292,25 +305,6 @@ class Campaign:
 
 _SLACK = timedelta(seconds=2)
 
-_DEEDS: Mapping[Kind, Callable[[Campaign, Episode], Any]] = MappingProxyType(
-    {
-        Kind.GONE: Campaign._gone,
-        Kind.SWALLOWED: Campaign._swallowed,
-        Kind.QUOTED: Campaign._quoted,
-        Kind.KILLED: Campaign._killed,
-        Kind.STOPPED: Campaign._stopped,
-        Kind.NO_CREDENTIALS: Campaign._no_credentials,
-        Kind.LOCKED: Campaign._locked,
-        Kind.FULL: Campaign._full,
-        Kind.DELETED: Campaign._deleted,
-        Kind.REWRITTEN: Campaign._rewritten,
-        Kind.HALF_WRITTEN: Campaign._half_written,
-        Kind.MANY_ERRORS: Campaign._many_errors,
-        Kind.BOMB: Campaign._bomb,
-        Kind.TOUCHES: Campaign._touches,
-    }
-)
-
 
 def world_held(world: World) -> set[str]:
     """The prefixes that a guard holds, as the daemon that runs told last."""
@@ -328,8 +322,7 @@ def table(campaign: Campaign) -> str:
     lines += [f"| {kind} | {count} | {campaign.deeds[kind]:,} |" for kind, count in campaign.episodes.items()]
     lines += [f"| in all | {campaign.episodes.total()} | {campaign.deeds.total():,} |", ""]
     lines += ["| invariant | checks | broken |", "|---|---:|---:|"]
-    for name in INVARIANTS:
-        lines.append(f"| {name} | {findings.checks[name]:,} | {len(findings.broken.get(name, ()))} |")
+    lines += [f"| {name} | {findings.checks[name]:,} | {len(findings.broken.get(name, ()))} |" for name in INVARIANTS]
     return "\n".join(lines)
 
 
@@ -346,6 +339,11 @@ INVARIANTS = (
 )
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Run one campaign; 1 when an invariant is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -353,13 +351,13 @@ def main() -> int:
     parser.add_argument("--episodes", type=int, default=EPISODES)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, opened(Path(folder), LONG, arguments.seed) as world:
-        campaign = Campaign(world, arguments.seed, tell=lambda line: print(line, flush=True))
+        campaign = Campaign(world, arguments.seed, tell=_say)
         campaign.run(draw(arguments.seed, arguments.episodes))
         requests, children = len(world.emulator.log), len(world.children)
-    print(f"\nseed {arguments.seed}: {requests:,} requests, {children} daemons\n")
-    print(table(campaign))
+    _say(f"\nseed {arguments.seed}: {requests:,} requests, {children} daemons\n")
+    _say(table(campaign))
     for name, told in campaign.findings.broken.items():
-        print(f"\nbroken: {name}", *told[:20], sep="\n  ")
+        _say("\n  ".join([f"\nbroken: {name}", *told[:20]]))
     return 1 if campaign.findings.broken else 0
 
 

@@ -241,7 +241,7 @@ class World:
     @contextmanager
     def disk_full(self) -> Iterator[None]:
         """Let no file of the daemon grow beyond what the ledger's journal has now."""
-        size = max(os.stat(f"{self.ledger}{end}").st_size for end in ("", "-wal"))
+        size = max(Path(f"{self.ledger}{end}").stat().st_size for end in ("", "-wal"))
         resource.prlimit(self.child.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         yield
         resource.prlimit(self.child.process.pid, resource.RLIMIT_FSIZE, _UNLIMITED)
