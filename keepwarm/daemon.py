@@ -237,7 +237,8 @@ class Daemon:
         """Let the tripwires look at the last seven days: all, or those of some prefixes, which is soon done."""
         parts, now = self.parts, self._now()
         try:
-            cared_for = [prefix for prefix in self._prefixes if prefix.name in parts.keeper.names]
+            names = set(parts.keeper.names)
+            cared_for = [prefix for prefix in self._prefixes if prefix.name in names]
             looking = [prefix for prefix in cared_for if only is None or prefix.name in only]
             worry = parts.settings.alert_loss_usd
             statuses = losses.look(parts.ledger, looking, parts.keeper.state, now, worry)
