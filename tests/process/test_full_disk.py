@@ -46,8 +46,10 @@ def test_on_a_full_disk_nothing_is_sent_that_cannot_be_written_and_with_room_it_
 
 
 def test_a_start_on_a_full_disk_is_refused_in_words_and_the_next_one_with_room_is_as_if_nothing_had_been(
-    home, emulator
+    home, emulator, monkeypatch
 ):
+    for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+        monkeypatch.delenv(name, raising=False)  # what measures the child finds no room either, and says so at length
     write_registry(home.registry, "a", defaults={"policy": "busy_hours"})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))

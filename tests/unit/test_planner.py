@@ -35,7 +35,7 @@ NOON = local(2026, 3, 2, 12)
 # The keeper's own reasons; the planner never gives them.
 OF_THE_KEEPER = {
     Reason.MANUAL, Reason.DRAINING, Reason.IN_FLIGHT, Reason.CAPPED, Reason.TRIPPED, Reason.ALL_STOPPED,
-    Reason.STANDING_BY,
+    Reason.STANDING_BY, Reason.PAUSED,
 }  # fmt: skip
 
 
