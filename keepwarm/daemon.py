@@ -451,8 +451,9 @@ def build(
     with ExitStack() as stack:
         holder = Holder(os.getpid(), socket.gethostname(), now().isoformat(timespec="seconds"))
         stack.enter_context(hold(settings.ledger, holder))
-        trace = stack.enter_context(tracing.started(os.environ, now, tell))
-        parts = stack.enter_context(opened(settings, now=now, observers=observers, trace=trace))
+        traced = stack.enter_context(tracing.started(os.environ, now, tell))
+        observers = (*observers, *traced.observers)
+        parts = stack.enter_context(opened(settings, now=now, observers=observers, trace=traced.through))
         lease = parts.ledger.lead(holder, hashlib.sha256(b"keepwarm ledger" + fingerprint_key(settings)).hexdigest())
         if lease is None:
             yield Daemon(parts, now, observers, outlets=outlets, alerts=alerts)

@@ -10,14 +10,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from keepwarm import __version__
-from keepwarm.errors import KeepwarmError
-from keepwarm.model import Answer, Event, Prefix, Verdict
+from keepwarm import __version__, clock
+from keepwarm.model import Answer, Event, Prefix
 
 # A collector that does not answer must not hold up a stop.
 _FLUSH_SECONDS = 3.0
@@ -26,6 +25,7 @@ _WHERE = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _HOW = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 # Converse, or messages through InvokeModel.
 _OPERATION = "chat"
+_PINGS = frozenset({"ping_succeeded", "ping_failed"})
 
 Attributes = dict[str, str | int]
 
@@ -50,6 +50,22 @@ class Pinger(Protocol):
 Trace = Callable[[Sender], Pinger]
 
 
+@dataclass(frozen=True, slots=True)
+class Tracing:
+    """How pings are traced.
+
+    Attributes:
+        through: what to send pings through.
+        observers: who must hear how pings ended; a span is complete, and sent, only then.
+    """
+
+    through: Trace
+    observers: tuple[Callable[[Event], None], ...] = ()
+
+
+_UNTRACED = Tracing(lambda sender: sender)
+
+
 def wanted(environ: Mapping[str, str]) -> bool:
     """Whether the standard variables ask for traces."""
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
@@ -59,17 +75,16 @@ def wanted(environ: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def started(environ: Mapping[str, str], now: Callable[[], datetime], tell: Callable[[Event], None]) -> Iterator[Trace]:
+def started(
+    environ: Mapping[str, str], now: Callable[[], datetime], tell: Callable[[Event], None]
+) -> Iterator[Tracing]:
     """Trace pings until the block ends, if somebody asks for it; what hinders that is told, and pings go on without.
 
     Args:
         environ: `os.environ`, which the SDK reads too.
-
-    Yields:
-        What to send pings through.
     """
     if not wanted(environ):
-        yield lambda sender: sender
+        yield _UNTRACED
         return
     error, hint = _obstacle(environ)
     session = None
@@ -82,10 +97,10 @@ def started(environ: Mapping[str, str], now: Callable[[], datetime], tell: Calla
             error, hint = f"the SDK refused its variables: {refused}", "correct the OTEL_* variables"
     if session is None:
         tell(Event("tracing_not_started", now(), "warning", {"error": error, "hint": hint}))
-        yield lambda sender: sender
+        yield _UNTRACED
         return
     try:
-        yield session.through
+        yield Tracing(session.through, (session.observe,))
     finally:
         session.close()
 
@@ -112,19 +127,43 @@ class _Session:
         failed: the status of a span that failed.
         flush: export what is left, however long that takes, and end.
         give_up: stop trying.
+        answered: by the name of its prefix, of which only one ping flies at a time: the span of a ping whose event is
+            still to come, and when the ping ended.
     """
 
     span: Callable[[str, Attributes], AbstractContextManager[Any]]
     failed: Any
     flush: Callable[[], None]
     give_up: Callable[[], None]
+    answered: dict[str, tuple[Any, datetime]] = field(default_factory=dict)
 
     def through(self, sender: Sender) -> Pinger:
         """A sender whose pings are traced."""
         return _Traced(sender, self)
 
+    def observe(self, event: Event) -> None:
+        """Complete the span of a ping with what became of it."""
+        if event.name in _PINGS:
+            self.end(str(event.fields["prefix"]), event.fields)
+
+    def end(self, prefix: str, fields: Mapping[str, object]) -> None:
+        """End the span of a prefix, if it has one, at the moment at which its ping ended.
+
+        Args:
+            fields: what its event tells; empty when there was none.
+        """
+        if prefix not in self.answered:
+            return
+        span, at = self.answered.pop(prefix)
+        span.set_attributes(_judged(fields))
+        if fields.get("error_code"):
+            span.set_status(self.failed, str(fields["error"]))
+        span.end(_nanoseconds(at))
+
     def close(self) -> None:
         """Export what is left, if that can be done soon."""
+        for prefix in list(self.answered):
+            self.end(prefix, {})
         flushing = threading.Thread(target=self.flush, name="tracing", daemon=True)
         flushing.start()
         flushing.join(_FLUSH_SECONDS)
@@ -138,22 +177,15 @@ class _Traced:
     session: _Session
 
     def ping(self, prefix: Prefix) -> Answer:
-        """Send one ping within a span; each attempt has its own."""
+        """Send one ping within a span; each attempt has its own. What became of it, `observe` is told."""
+        self.session.end(prefix.name, {})  # one whose ping was never told of: its ledger entry could not be written
         with self.session.span(f"{_OPERATION} {prefix.model_id}", _asked(prefix)) as span:
             try:
                 answer = self.sender.ping(prefix)
-            except KeepwarmError as error:
-                span.set_attribute("error.type", error.code)
-                span.set_status(self.session.failed, str(error))
-                raise
-            except Exception as error:
-                span.set_attribute("error.type", type(error).__name__)  # without its message: it may hold prompt text
-                span.set_status(self.session.failed)
-                raise
-            else:
                 span.set_attributes(_told(answer))
                 return answer
             finally:
+                self.session.answered[prefix.name] = span, clock.utc_now()
                 span.set_attributes(_reached(self.sender.endpoint(prefix)))
 
 
@@ -176,7 +208,12 @@ def _open() -> _Session:
 
     def span(name: str, attributes: Attributes) -> AbstractContextManager[Any]:
         return tracer.start_as_current_span(
-            name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False, set_status_on_exception=False
+            name,
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
+            end_on_exit=False,
         )
 
     return _Session(span, StatusCode.ERROR, provider.shutdown, exporter.shutdown)
@@ -191,6 +228,7 @@ def _asked(prefix: Prefix) -> Attributes:
         "gen_ai.provider.name": "aws.bedrock",
         "gen_ai.system": "aws.bedrock",  # its name until 2025, which many dashboards still ask for
         "gen_ai.request.model": prefix.model_id,
+        "cloud.region": prefix.route.region,
         "keepwarm.prefix": prefix.name,
         "keepwarm.ttl": prefix.ttl.value,
     }
@@ -198,7 +236,7 @@ def _asked(prefix: Prefix) -> Attributes:
 
 def _told(answer: Answer) -> Attributes:
     usage = answer.usage
-    found: Attributes = {"keepwarm.verdict": (usage.verdict if usage else Verdict.UNKNOWN).value}
+    found: Attributes = {}
     if answer.request_id:
         found["aws.request_id"] = answer.request_id
     if usage:
@@ -216,3 +254,12 @@ def _reached(endpoint: str) -> Attributes:
     if not parts.hostname:
         return {}
     return {"server.address": parts.hostname, "server.port": parts.port or (443 if parts.scheme == "https" else 80)}
+
+
+def _judged(fields: Mapping[str, object]) -> Attributes:
+    names = {"verdict": "keepwarm.verdict", "reason": "keepwarm.reason", "error_code": "error.type"}
+    return {attribute: str(fields[name]) for name, attribute in names.items() if name in fields}
+
+
+def _nanoseconds(at: datetime) -> int:
+    return round(at.timestamp() * 1_000_000) * 1000

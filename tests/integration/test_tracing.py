@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,12 +13,13 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from keepwarm import daemon
+from keepwarm import daemon, tracing
 from keepwarm.clock import monotonic_seconds
 from keepwarm.emulator import Emulator, Faults
-from keepwarm.model import Event
+from keepwarm.errors import Unavailable
+from keepwarm.model import Answer, Event, Prefix
 from keepwarm.settings import Settings
-from tests.builders import CLAUDE, shipped_catalog
+from tests.builders import CLAUDE, MONDAY, make_prefix, shipped_catalog
 from tests.daemons import CANARY, PATIENCE_SECONDS, TIME_SCALE, soon, write_registry
 from tests.receiver import Receiver
 
@@ -37,6 +39,16 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         yield collector
+
+
+class Nobody:
+    """A sender that reaches nobody."""
+
+    def ping(self, prefix: Prefix) -> Answer:
+        raise Unavailable(f"nobody answers for {prefix.name}")
+
+    def endpoint(self, prefix: Prefix) -> str:
+        return f"https://bedrock-runtime.{prefix.route.region}.amazonaws.com"
 
 
 @contextmanager
@@ -81,7 +93,8 @@ def test_every_ping_is_a_span_with_its_tokens_and_nothing_of_the_prompt(
     first, second = spans(collector)[:2]
     wrote, hit = plain(first.attributes), plain(second.attributes)
     assert (first.name, first.kind) == (f"chat {CLAUDE}", Span.SPAN_KIND_CLIENT)
-    assert first.end_time_unix_nano > first.start_time_unix_nano
+    completed = next(event.at for event in told if event.name == "ping_succeeded").timestamp()
+    assert first.start_time_unix_nano < first.end_time_unix_nano < (completed + 0.001) * 1e9
     tokens = wrote["gen_ai.usage.cache_creation.input_tokens"]
     assert tokens > 1000
     assert wrote["gen_ai.usage.input_tokens"] == tokens + emulator.log[0].usage.input_tokens
@@ -96,7 +109,9 @@ def test_every_ping_is_a_span_with_its_tokens_and_nothing_of_the_prompt(
         "server.address": "127.0.0.1",
         "server.port": int(emulator.url.rpartition(":")[2]),
         "keepwarm.prefix": "a",
+        "cloud.region": "eu-central-1",
         "keepwarm.verdict": "rewrite",
+        "keepwarm.reason": "cold_in_busy_hours",
         "keepwarm.ttl": "5m",
     }
     assert {name: wrote[name] for name in wanted} == wanted
@@ -124,10 +139,34 @@ def test_a_ping_that_is_refused_is_a_failed_span_with_the_code_of_its_error(
     with running(tmp_path, []):
         assert soon(lambda: spans(collector))
     (span,) = spans(collector)
-    assert plain(span.attributes)["error.type"] == "request_refused"
+    refused = plain(span.attributes)
+    assert (refused["error.type"], refused["keepwarm.verdict"]) == ("request_refused", "error")
     assert span.status.code == Status.STATUS_CODE_ERROR
     assert not span.events
     assert CANARY not in str(requests(collector))
+
+
+def test_an_answer_that_tells_no_usage_is_a_failed_span(emulator: Emulator, collector: Receiver, tmp_path: Path):
+    emulator.set_faults("*", Faults(omit_usage=True, omit_headers=True))
+    with running(tmp_path, []):
+        assert soon(lambda: spans(collector))
+    span = spans(collector)[0]
+    lost = plain(span.attributes)
+    assert (lost["error.type"], lost["keepwarm.verdict"]) == ("no_usage", "unknown")
+    assert "gen_ai.usage.input_tokens" not in lost
+    assert span.status.code == Status.STATUS_CODE_ERROR
+
+
+def test_a_ping_whose_end_is_never_told_is_a_span_all_the_same(collector: Receiver):
+    sender = Nobody()
+    with tracing.started(os.environ, lambda: MONDAY, lambda _: None) as traced:
+        pinger = traced.through(sender)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                pinger.ping(make_prefix())
+        assert soon(lambda: len(spans(collector)) == 1)  # the second waits for what becomes of it
+    assert len(spans(collector)) == 2
+    assert "keepwarm.verdict" not in plain(spans(collector)[1].attributes)
 
 
 def test_a_collector_that_does_not_answer_holds_up_neither_pings_nor_the_stop(

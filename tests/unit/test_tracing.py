@@ -18,8 +18,9 @@ def told(environ: Mapping[str, str]) -> list[Event]:
     """What is told of variables under which no ping is traced."""
     events: list[Event] = []
     gateway = Gateway(1)
-    with tracing.started(environ, lambda: MONDAY, events.append) as trace:
-        assert trace(gateway) is gateway
+    with tracing.started(environ, lambda: MONDAY, events.append) as traced:
+        assert traced.through(gateway) is gateway
+        assert traced.observers == ()
     return events
 
 
