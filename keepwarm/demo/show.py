@@ -31,6 +31,7 @@ from keepwarm.registry import load_catalog
 from keepwarm.settings import Settings
 
 _PAINT = timedelta(milliseconds=250)
+_PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Show:
         ):
             settings = Settings(registry=scene.write(Path(folder)), state_dir=Path(folder) / "state")
             with _daemon(settings, emulator.url, tally) as process:
+                self._await_daemon(tally, process)
                 twins = [
                     Application(emulator.url, account, catalog, tally, twin=account == "twin")
                     for account in ("kept", "twin")
@@ -88,13 +90,24 @@ class Show:
                 report = make_report(parts, began, clock.utc_now())
             return Result(snapshot, report, process.returncode)
 
+    def _await_daemon(self, tally: Tally, process: subprocess.Popen[str]) -> None:
+        """Wait until every prefix was tended once: on a busy machine the users would come before the daemon is up."""
+        end = clock.steady_seconds() + _PATIENCE
+        while not all(line.state for line in tally.lines()) and clock.steady_seconds() < end:
+            _see_alive(process)
+            clock.sleep(_PAINT)
+
     def _paint_until_end(self, tally: Tally, paint: Callable[[Snapshot], None], process: subprocess.Popen[str]) -> None:
         start = clock.steady_seconds()
         while (passed := clock.steady_seconds() - start) < self._seconds:
-            if process.poll() is not None:
-                raise LedgerError(f"the daemon of the demo ended by itself with exit code {process.returncode}")
+            _see_alive(process)
             paint(Snapshot(passed, self._seconds, tally.lines(), tally.page))
             clock.sleep(_PAINT)
+
+
+def _see_alive(process: subprocess.Popen[str]) -> None:
+    if process.poll() is not None:
+        raise LedgerError(f"the daemon of the demo ended by itself with exit code {process.returncode}")
 
 
 @contextmanager

@@ -192,6 +192,8 @@ def test_a_prefix_that_lost_money_in_seven_days_is_told_until_its_traffic_pays(p
             for number, at in enumerate(moments, start=1)
         ]
         daemon.parts.ledger.add_touches(warm)
+        # Tripwires are looked at every hour, and at once where the registry has changed the prefix.
+        write_registry(post.registry, "a", defaults=PINGS, a={"tripwire_usd": 50})
         daemon.reload()
         post.resolved("net_negative")
 
