@@ -86,6 +86,11 @@ def test_no_rate_is_high_enough_where_a_ping_costs_as_much_as_it_can_save():
     assert per_hour(steady(ping=1.15 * 0.999)) is not None
 
 
+def test_where_a_write_costs_no_more_than_a_read_no_rate_pays_unless_the_ping_is_free():
+    assert per_hour(steady(avoided=0.0)) is None
+    assert per_hour(steady(avoided=0.0, ping=0.0)) == 0.0
+
+
 def test_where_nothing_is_pinged_nothing_has_to_be_earned():
     assert per_hour(steady(limit=0)) == 0.0
 
