@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from types import FrameType
 
-from keepwarm import clock, differences, ears, losses, notices, planner, telemetry, tracing
+from keepwarm import clock, differences, ears, garbage, losses, notices, planner, telemetry, tracing
 from keepwarm.alerts import Alerts, Lateness, alerts_of
 from keepwarm.errors import ConfigError, KeepwarmError, LedgerError
 from keepwarm.front import Front
@@ -147,6 +147,7 @@ class Daemon:
                 self._scheduler.every(_LOOK_AT_PAUSES, self._look_at_pauses)
                 if self._outlets.emf:
                     self._scheduler.every(_EMF_EVERY, self._write_emf)
+                garbage.settle()
                 self._notifier.ready(self._standing)
                 return self._listen()
             finally:
@@ -358,6 +359,7 @@ class Daemon:
         self._front.answers.forget()
         self._stream.change([""])  # of all
         self._wake(found.to_arm)
+        garbage.settle()
 
     def _write_emf(self) -> None:
         if self._outlets.emf:

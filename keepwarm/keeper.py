@@ -111,6 +111,7 @@ class Keeper:
         self._observers = observers
         self._random = randomness or random.Random()  # noqa: S311 - jitter, not secrets
         self._kept: dict[str, _Kept] = {}
+        self._by_fingerprint: dict[str, _Kept] = {}
         self._idle = threading.Condition()
         self._flying = 0
         self._draining = False
@@ -130,8 +131,7 @@ class Keeper:
             LedgerError: what is known of new ones cannot be read; nothing is changed then.
         """
         prefixes = tuple(prefixes)
-        with self._idle:
-            known = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
+        known = self._by_fingerprint
         states = self._memory.recall([prefix for prefix in prefixes if prefix.fingerprint not in known])
         if not self._loaded:
             now = self._now()
@@ -145,11 +145,15 @@ class Keeper:
             kept_now[prefix.name] = kept
         with self._idle:
             self._kept = kept_now
+            self._by_fingerprint = {kept.prefix.fingerprint: kept for kept in kept_now.values()}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The prefixes in care."""
         return tuple(self._kept)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._kept
 
     def state(self, name: str) -> PrefixState:
         """What is known of a prefix."""
@@ -167,12 +171,11 @@ class Keeper:
             LedgerError: it cannot be read; what was missed is learnt the next time.
         """
         self._memory.write_overdue()
-        by_fingerprint = {kept.prefix.fingerprint: kept.prefix for kept in tuple(self._kept.values())}
         for entry in self._memory.news():
             self._gate.add(entry)
             self._news.add(entry.intent.fingerprint)
-            if entry.intent.fingerprint in by_fingerprint:
-                self._learning.pinged(by_fingerprint[entry.intent.fingerprint], entry)
+            if kept := self._by_fingerprint.get(entry.intent.fingerprint):
+                self._learning.pinged(kept.prefix, entry)
         for entry in self._memory.in_flight:
             self._gate.expect(entry)
         touched = self.hear(self._memory.overheard())
@@ -181,11 +184,9 @@ class Keeper:
 
     def _learn_news(self) -> list[str]:
         changed = []
-        cared_for = tuple(self._kept.values())
-        self._news.intersection_update(kept.prefix.fingerprint for kept in cared_for)
-        for kept in cared_for:
-            if kept.prefix.fingerprint not in self._news:
-                continue
+        by_fingerprint = self._by_fingerprint
+        self._news.intersection_update(by_fingerprint.keys())
+        for kept in [by_fingerprint[fingerprint] for fingerprint in sorted(self._news)]:
             with self._alone(kept) as alone:
                 if alone:  # otherwise our own ping is away, and the news keeps until it is back
                     kept.state = self._memory.recall([kept.prefix])[kept.prefix.fingerprint]
@@ -216,11 +217,10 @@ class Keeper:
         Returns:
             Names of the prefixes that were touched, which want to be tended.
         """
-        by_fingerprint = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
         touched = set()
         lessons = []
         for touch in touches:
-            kept = by_fingerprint.get(touch.fingerprint)
+            kept = self._by_fingerprint.get(touch.fingerprint)
             if kept is None:
                 continue
             with self._idle:
@@ -239,10 +239,9 @@ class Keeper:
         Returns:
             Names of the prefixes whose state changed, which want to be tended.
         """
-        by_fingerprint = {kept.prefix.fingerprint: kept for kept in self._kept.values()}
         closed = set()
         for closing in closings:
-            kept = by_fingerprint.get(closing.fingerprint)
+            kept = self._by_fingerprint.get(closing.fingerprint)
             if kept is None:
                 continue
             with self._idle:

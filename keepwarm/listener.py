@@ -122,7 +122,7 @@ class Listener:
 
     def ttl_of(self, name: str) -> dict[str, Any] | None:
         """What a request of a prefix should ask for now, as it goes over HTTP; None when there is no such prefix."""
-        if name not in self._keeper.names:
+        if name not in self._keeper:
             return None
         found, believed = self._keeper.choose_ttl(name), _TTL_BELIEVED
         if found.until:
@@ -142,7 +142,7 @@ class Listener:
         Raises:
             LedgerError: it cannot be written, so nothing is changed.
         """
-        if name not in self._keeper.names:
+        if name not in self._keeper:
             return None
         now = self._now()
         read = parse_closing(raw, now)

@@ -109,10 +109,14 @@ class Memory:
             seen = self._seen
         fingerprints = [prefix.fingerprint for prefix in prefixes]
         limits = [prefix.policy.pings for prefix in prefixes if isinstance(prefix.policy, IdleLimitPolicy)]
-        history = self._book.recent(fingerprints, _HISTORY + 2 * max(limits, default=0))
-        touches = self._book.recent_touches(fingerprints, _HISTORY)
-        billed = self._book.billed_ttls(fingerprints)
-        closed = self._book.last_closings(fingerprints)
+        # Each of these asks once for every fingerprint: not where there is nothing to find.
+        pinged = fingerprints if self._book.latest_number() else []
+        touched = fingerprints if self._book.latest_touch() else []
+        ended = fingerprints if self._book.latest_closing() else []
+        history = self._book.recent(pinged, _HISTORY + 2 * max(limits, default=0))
+        touches = self._book.recent_touches(touched, _HISTORY)
+        billed = self._book.billed_ttls([fingerprint for fingerprint in pinged if fingerprint in history])
+        closed = self._book.last_closings(ended)
         states = {}
         for prefix in prefixes:
             state = PrefixState(billed_ttl=billed.get(prefix.fingerprint))

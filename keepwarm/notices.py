@@ -14,6 +14,9 @@ from keepwarm.model import Event, Prefix
 from keepwarm.parts import Parts
 from keepwarm.registry import Registry
 
+# So many of a kind are told one by one; who has more of them wants a command that lists them, not a log.
+_EACH_UP_TO = 100
+
 
 def of_start(parts: Parts, listens: str, now: datetime) -> Iterator[Event]:
     """The daemon began, with what it found.
@@ -52,17 +55,21 @@ def of_orphans(parts: Parts, now: datetime) -> Iterator[Event]:
 
 def of_registry(parts: Parts, registry: Registry, now: datetime) -> Iterator[Event]:
     """What is probably not meant, and what prefixes need to pay of whose traffic nobody has told yet."""
-    for warning in registry.warnings:
+    for warning in registry.warnings[:_EACH_UP_TO]:
         yield Event("registry_warned", now, "warning", {"warning": str(warning)})
-    for prefix in registry.prefixes:
+    if more := len(registry.warnings[_EACH_UP_TO:]):
+        yield Event("registry_warned", now, "warning", {"warning": f"and {more} more; `keepwarm check` tells them all"})
+    followed, state_of = parts.settings.follows_logs, parts.keeper.state
+    blinds = [one for one in registry.prefixes if blind.is_blind(one, state_of(one.name), followed=followed)]
+    for prefix in blinds[:_EACH_UP_TO]:
         yield from _of_blind(parts, prefix, now)
+    if more := len(blinds[_EACH_UP_TO:]):
+        fields: dict[str, object] = {"more": more, "hint": "`keepwarm plan` tells from how many requests each pays"}
+        yield Event("traffic_unknown", now, "info", fields)
 
 
 def _of_blind(parts: Parts, prefix: Prefix, now: datetime) -> Iterator[Event]:
-    state = parts.keeper.state(prefix.name)
-    if not blind.is_blind(prefix, state, followed=parts.settings.follows_logs):
-        return
-    if found := blind.break_even_of(prefix, state, now):
+    if found := blind.break_even_of(prefix, parts.keeper.state(prefix.name), now):
         fields: dict[str, object] = {
             "prefix": prefix.name,
             "pays_from_requests_per_hour": found.per_hour if found.per_hour is None else round(found.per_hour, 4),

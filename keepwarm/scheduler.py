@@ -40,9 +40,10 @@ class Scheduler:
         # Taken before APScheduler's own locks; no listener may take it, for APScheduler calls those with locks held.
         self._lock = threading.Lock()
         self._closing = False
+        self._workers = _Workers(workers)
         self._scheduler = _Forgiving(
             timezone="UTC",
-            executors={"default": ThreadPoolExecutor(workers), "housekeeping": ThreadPoolExecutor(1)},
+            executors={"default": self._workers, "housekeeping": ThreadPoolExecutor(1)},
             # None: the default of 1 s is checked when a worker is free, and drops what is later, job and all.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
@@ -73,13 +74,9 @@ class Scheduler:
 
     @property
     def armed(self) -> frozenset[str]:
-        """The prefixes that have a moment to be tended at, or are being tended.
-
-        One that waits for a free worker is not among them, since a job that APScheduler lost looks the same; arming it
-        again does no harm.
-        """
+        """The prefixes that have a moment to be tended at, wait for a free worker, or are being tended."""
         with self._lock:
-            there = {job.id for job in self._scheduler.get_jobs()}
+            there = {job.id for job in self._scheduler.get_jobs()} | self._workers.waiting
             return frozenset(name for name, job in self._jobs.items() if job.id in there) | self._running
 
     def moment(self, name: str) -> datetime | None:
@@ -141,6 +138,7 @@ class Scheduler:
     def _begin(self, name: str, number: int) -> bool:
         """Whether this job is still wanted: neither disarmed, nor covered by a run that began after it was armed."""
         with self._lock:
+            self._workers.waiting.discard(_job_id(name, number))
             if self._closing or name not in self._jobs or number <= self._covered.get(name, 0):
                 return False
             if self._jobs[name].id == _job_id(name, number):
@@ -160,6 +158,26 @@ class Scheduler:
                 self._disarmed.discard(name)
             elif moments:
                 self._add(name, min(moments))
+
+
+class _Workers(ThreadPoolExecutor):  # type: ignore[misc] # APScheduler 3 has no types
+    """Threads that tend.
+
+    Attributes:
+        waiting: ids of the jobs that were handed over and have not begun: APScheduler has forgotten those already.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.waiting: set[str] = set()
+
+    def _do_submit_job(self, job: Job, run_times: list[datetime]) -> None:
+        self.waiting.add(job.id)  # before a worker can begin it
+        try:
+            super()._do_submit_job(job, run_times)
+        except BaseException:
+            self.waiting.discard(job.id)
+            raise
 
 
 class _Forgiving(BackgroundScheduler):  # type: ignore[misc] # APScheduler 3 has no types

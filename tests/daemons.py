@@ -78,6 +78,7 @@ class _RaisingTrigger(BaseTrigger):
 
 def kill_scheduler() -> None:
     """End the one running scheduler's thread the way APScheduler can lose it: by a trigger that raises."""
+    gc.unfreeze()  # the daemon has put away what lives as long as it does
     (running,) = (found for found in gc.get_objects() if isinstance(found, BackgroundScheduler) and found.running)
     running.add_job(print, _RaisingTrigger(), kwargs={"end": ""})
 

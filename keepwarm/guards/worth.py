@@ -6,13 +6,15 @@ the estimated size; the pings of a policy that stops earlier cost less.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 from keepwarm import busyhours, pricing
 from keepwarm.guards.spending import day_of, say_usd
-from keepwarm.model import IdleLimitPolicy, Limits, Prefix, Span
+from keepwarm.model import BusyHours, IdleLimitPolicy, Limits, Prefix, Span
 
 _DAY, _WEEK = timedelta(days=1), timedelta(days=7)
 _LONGEST_MONTH = Decimal(31)
@@ -27,17 +29,24 @@ def daily_costs(prefix: Prefix, period: timedelta, now: datetime) -> dict[dateti
     """
     tokens, prices = prefix.estimated_tokens, prefix.facts.prices
     read, write = pricing.read_cost_usd(prices, tokens), pricing.write_cost_usd(prices, tokens, prefix.ttl)
-    costs: dict[datetime, Decimal] = {}
-    pings_a_tick = Decimal(1) / Decimal(
-        max(period, _SHORTEST) // _TICK
-    )  # a margin of all the lifetime is told elsewhere
-    since = day_of(now)
-    for span in busyhours.spans(prefix.busy_hours, since, since + _WEEK):
-        costs[day_of(span.start)] = costs.get(day_of(span.start), Decimal(0)) + write
+    # A margin of all the lifetime is told elsewhere.
+    reads_a_tick = read / Decimal(max(period, _SHORTEST) // _TICK)
+    return {
+        day: write * openings + reads_a_tick * ticks
+        for day, openings, ticks in _busy_days(prefix.busy_hours, day_of(now))
+    }
+
+
+@lru_cache(maxsize=256)  # asked for every prefix of a registry at once; their busy hours are a few
+def _busy_days(hours: BusyHours, since: datetime) -> tuple[tuple[datetime, int, int], ...]:
+    """The days of a week with busy time: how often it opens on each, and how many ticks of it are busy."""
+    openings: Counter[datetime] = Counter()
+    ticks: Counter[datetime] = Counter()
+    for span in busyhours.spans(hours, since, since + _WEEK):
+        openings[day_of(span.start)] += 1
         for part in _by_day(span):
-            day = day_of(part.start)
-            costs[day] = costs.get(day, Decimal(0)) + read * Decimal(part.duration // _TICK) * pings_a_tick
-    return costs
+            ticks[day_of(part.start)] += part.duration // _TICK
+    return tuple((day, openings[day], ticks[day]) for day in ticks)
 
 
 def doubts(prefix: Prefix, high_cost_usd: Decimal, costs: Mapping[datetime, Decimal]) -> list[tuple[str, str]]:

@@ -297,11 +297,8 @@ class Ledger:
         if fingerprints is None:
             fingerprints = [row.fingerprint for row in self._rows(select(intents.c.fingerprint).distinct())]
         last = _entries().order_by(intents.c.number.desc()).limit(limit_each)
-        found = {
-            fingerprint: self._entries(last.where(intents.c.fingerprint == fingerprint))[::-1]
-            for fingerprint in fingerprints
-        }
-        return {fingerprint: entries for fingerprint, entries in found.items() if entries}
+        found = self._rows_of_each(last.where(intents.c.fingerprint == bindparam("each")), fingerprints)
+        return {fingerprint: _read(entry_from, rows[::-1]) for fingerprint, rows in found.items()}
 
     def touches(self, since: datetime | None, until: datetime | None, prefix: str | None = None) -> Iterator[Touch]:
         """Touches that started in [since, until), by start; None leaves an end open.
@@ -331,11 +328,8 @@ class Ledger:
     def recent_touches(self, fingerprints: Collection[str], limit_each: int = 20) -> dict[str, list[Touch]]:
         """The last touches of each fingerprint by start, oldest first; fingerprints without any are left out."""
         last = select(touches).order_by(touches.c.started_at.desc(), touches.c.number.desc()).limit(limit_each)
-        found = {
-            fingerprint: _read(touch_from, self._rows(last.where(touches.c.fingerprint == fingerprint)))[::-1]
-            for fingerprint in fingerprints
-        }
-        return {fingerprint: told for fingerprint, told in found.items() if told}
+        found = self._rows_of_each(last.where(touches.c.fingerprint == bindparam("each")), fingerprints)
+        return {fingerprint: _read(touch_from, rows[::-1]) for fingerprint, rows in found.items()}
 
     def others_touches(self, after: int) -> list[tuple[int, Touch]]:
         """Touches of registered prefixes that others wrote, with their numbers above one, by number; 1,000 at most.
@@ -354,8 +348,8 @@ class Ledger:
     def last_closings(self, fingerprints: Collection[str]) -> dict[str, Closing]:
         """The latest closing of each fingerprint; those without any are left out."""
         last = select(closings).order_by(closings.c.closed_at.desc()).limit(1)
-        found = {each: self._rows(last.where(closings.c.fingerprint == each)) for each in fingerprints}
-        return {each: closing_from(rows[0]) for each, rows in found.items() if rows}
+        found = self._rows_of_each(last.where(closings.c.fingerprint == bindparam("each")), fingerprints)
+        return {each: closing_from(rows[0]) for each, rows in found.items()}
 
     def latest_closing(self) -> int:
         """The highest number of a closing so far; 0 without any."""
@@ -415,10 +409,8 @@ class Ledger:
             .order_by(intents.c.number.desc())
             .limit(1)
         )
-        found = {
-            fingerprint: self._rows(told.where(intents.c.fingerprint == fingerprint)) for fingerprint in fingerprints
-        }
-        return {fingerprint: Ttl(rows[0].billed_ttl) for fingerprint, rows in found.items() if rows}
+        found = self._rows_of_each(told.where(intents.c.fingerprint == bindparam("each")), fingerprints)
+        return {fingerprint: Ttl(rows[0].billed_ttl) for fingerprint, rows in found.items()}
 
     def orphans(self, not_run_id: str) -> list[Entry]:
         """Entries of other runs that have no outcome: their pings may have been billed.
@@ -452,6 +444,12 @@ class Ledger:
 
     def _entries(self, query: Select[Any]) -> list[Entry]:
         return _read(entry_from, self._rows(query))
+
+    def _rows_of_each(self, query: Select[Any], fingerprints: Collection[str]) -> dict[str, list[Any]]:
+        """The rows of each fingerprint, which the query names `each`; those without any are left out."""
+        with worded("cannot read the ledger"), held(self._read_lock), self._engine.connect() as connection:
+            found = ((each, list(connection.execute(query, {"each": each}))) for each in fingerprints)
+            return {each: rows for each, rows in found if rows}
 
     def _rows(self, query: Select[Any]) -> list[Any]:
         with worded("cannot read the ledger"), held(self._read_lock), self._engine.connect() as connection:

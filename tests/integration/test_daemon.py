@@ -121,6 +121,19 @@ def test_prefixes_of_whose_traffic_nobody_tells_are_told_with_what_they_need_to_
     assert "idle_limit" in told["dear"].fields["hint"]
 
 
+def test_of_a_hundred_alike_the_rest_is_told_as_a_number(home, emulator):
+    write_registry(home.registry, *(f"p{number}" for number in range(103)), defaults={"prewarm": False})
+    with home.running() as daemon:
+        assert soon(lambda: len(home.told("traffic_unknown")) == 101)
+    blind = home.told("traffic_unknown")
+    assert [event.fields.get("more") for event in blind[99:]] == [None, 3]
+    assert len({event.fields["prefix"] for event in blind[:100]}) == 100
+    warned = [event.fields["warning"] for event in home.told("registry_warned")]
+    assert warned[:100] == [str(warning) for warning in daemon.parts.registry.warnings[:100]]
+    more = len(daemon.parts.registry.warnings) - 100
+    assert warned[100:] == [f"and {more} more; `keepwarm check` tells them all"]
+
+
 def test_what_is_warm_is_not_pinged_again_after_a_restart(home, emulator):
     write_registry(home.registry, "a", defaults={"lifetime": "60s", "margin": "5s"})
     for _ in range(3):

@@ -92,6 +92,19 @@ def test_jobs_that_wait_long_for_a_worker_are_late_but_not_lost(tending, schedul
     assert tending.most_at_once == Counter(names)
 
 
+def test_what_waits_for_a_worker_is_armed_until_it_was_tended(tending, scheduler):
+    gate = Gate()
+    names = ["a", "b", "c", "d"]
+    tending.outcomes = dict.fromkeys(names, gate)
+    for name in names:
+        scheduler.arm(name)
+    tending.wait_for(2)
+    assert scheduler.armed == set(names)
+    gate.open()
+    tending.wait_for(2)
+    assert soon(lambda: not scheduler.armed)
+
+
 def test_a_moment_that_has_passed_means_now(tending, scheduler):
     scheduler.arm("a", AT_ONCE)
     assert tending.wait_for(1) == ["a"]
