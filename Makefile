@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: setup ship-tools fmt lint test bench chaos demo run image image-test lock clean
+.PHONY: setup ship-tools fmt lint test bench chaos fuzz demo run image image-test lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -41,6 +41,14 @@ bench: setup  ## what each policy captures (TRACES=DIRECTORY adds traces), and w
 chaos: setup  ## break it as a seed says, some minutes long (SEED=7), and tell which invariants held
 	@PYTHONPATH=. $(BIN)/python -m tests.chaos.campaign --seed $(or $(SEED),7)
 
+fuzz: setup .venv-fuzz/.ready  ## one reader of what others wrote, guided by coverage (TARGET=registry, SECONDS=3600)
+	@mkdir -p .fuzz/$(TARGET) && cd .fuzz/$(TARGET) && \
+	  PYTHONPATH=$(CURDIR):$(CURDIR)/.venv-fuzz $(CURDIR)/$(BIN)/python -m tests.fuzz.drive $(TARGET) --seconds $(or $(SECONDS),60) --corpus corpus
+
+.venv-fuzz/.ready: requirements/fuzz.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --upgrade --target .venv-fuzz -r requirements/fuzz.txt
+	@touch $@
+
 PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/blind.py,keepwarm/permissions.py,keepwarm/pauses.py,keepwarm/views/*.py,keepwarm/alerts/kinds.py,keepwarm/alerts/heard.py,keepwarm/alerts/rules.py,keepwarm/alerts/lateness.py,keepwarm/alerts/pace.py,keepwarm/alerts/wording.py,keepwarm/differences.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/courses.py,keepwarm/accounting.py,keepwarm/clairvoyant.py,keepwarm/counterfactual.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py
 
 lint: setup  ## style, types, layers
@@ -57,12 +65,12 @@ lock: setup  ## write requirements/*.txt anew from pyproject.toml
 	  extra="--extra postgresql $$([ $$target = dev ] && echo "--extra otel --extra test --extra check --extra plot -c requirements/run.txt")"; \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links $$extra -o requirements/$$target.txt pyproject.toml; done
-	@for target in build ship; do \
+	@for target in build ship fuzz; do \
 	  $(BIN)/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links -o requirements/$$target.txt requirements/$$target.in; done
 
 clean:
-	@rm -rf .venv .venv-ship build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-ship .venv-fuzz .fuzz build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 image: requirements/run.txt requirements/build.txt  ## the container image, with whichever builder there is; on BASE=NAME@DIGEST
 	@if command -v docker > /dev/null; then build="docker build"; \

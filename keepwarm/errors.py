@@ -43,8 +43,10 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
+        """One line, in which nothing that stood in the file can forge another or move the cursor of a terminal."""
         place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        told = f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        return told if told.isprintable() else "".join(map(_printable, told))
 
 
 class ConfigError(KeepwarmError):
@@ -109,3 +111,7 @@ class Guarded(KeepwarmError):
     """A guard on money holds a ping back that somebody asked for; nothing was sent."""
 
     code = "guarded"
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from keepwarm import accounting, clock, losses, planner, simulate
+from keepwarm import accounting, clock, garbage, losses, planner, simulate
 from keepwarm.bedrock import Gateway
 from keepwarm.errors import ConfigError, KeepwarmError, Problem
 from keepwarm.gate import Gate
@@ -72,11 +72,13 @@ def read_registry(settings: Settings, now: datetime, files: Files | None = None)
     files = files or Files()
     path, doubts = _fetched(settings)
     key = fingerprint_key(settings)
+    confined = mirror_of(settings) is not None
     for _ in range(_READINGS):
         files.forget()
         try:
-            catalog = load_catalog(settings.models, files)
-            registry = load_registry(path, catalog, key, now, files)
+            with garbage.uncollected():
+                catalog = load_catalog(settings.models, files)
+                registry = load_registry(path, catalog, key, now, files, confined=confined)
         except ConfigError:
             if not files.changed():
                 raise
@@ -190,7 +192,8 @@ def opened(
             paused=pausing.holding,
             observers=observers,
         )
-        keeper.adopt(registry.prefixes)
+        with garbage.uncollected():
+            keeper.adopt(registry.prefixes)
         yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id, gate, switch, pausing)
 
 

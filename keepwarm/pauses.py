@@ -16,6 +16,7 @@ from keepwarm.model import PauseOrder, Prefix, Scope
 # Nobody pauses for longer and means it: without an end is what they want.
 LONGEST = timedelta(days=366)
 MOST_CHARACTERS = 255
+_SHOWN = 60  # characters of what cannot be understood
 
 _FOR = re.compile(r"^(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?$")
 _UNITS = (timedelta(days=1), timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1))
@@ -154,15 +155,16 @@ def _lasts(order: PauseOrder, now: datetime) -> bool:
 def _duration(text: str) -> timedelta:
     found = _FOR.match(text.strip())
     if not found or not text.strip():
-        raise BadOrder(f"{text!r} is not a duration; write for example 2h, 90m or 1d12h")
+        raise BadOrder(f"{text[:_SHOWN]!r} is not a duration; write for example 2h, 90m or 1d12h")
     return sum((int(count) * unit for count, unit in zip(found.groups(), _UNITS, strict=True) if count), timedelta(0))
 
 
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise BadOrder(f"{text!r} is not a moment; write for example 2026-11-22T20:00:00Z") from None
-    if moment.tzinfo is None:
-        raise BadOrder(f"{text!r} needs a zone; write for example 2026-11-22T20:00:00Z")
-    return moment.astimezone(UTC)
+        zone, moment = moment.tzinfo, moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadOrder(f"{text[:_SHOWN]!r} is not a moment; write for example 2026-11-22T20:00:00Z") from None
+    if zone is None:
+        raise BadOrder(f"{text[:_SHOWN]!r} needs a zone; write for example 2026-11-22T20:00:00Z")
+    return moment

@@ -193,8 +193,8 @@ def _parse_model(base_id: str, row: Any, data: Mapping[str, Any]) -> dict[str, M
     try:
         family, ttls = Family(row["family"]), frozenset(Ttl(ttl) for ttl in row["ttls"])
         min_tokens, min_max_tokens = int(row["min_tokens"]), int(row.get("min_max_tokens", 1))
-    except (KeyError, ValueError, TypeError) as error:
-        raise CatalogError(key, f"family, min_tokens or ttls is missing or wrong ({error})") from None
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
+        raise CatalogError(key, f"family, min_tokens or ttls is missing or wrong ({error!s:.100})") from None
     return {
         place: ModelFacts(
             base_id=base_id,
@@ -216,7 +216,7 @@ def _decimal(row: Mapping[str, Any], name: str, key: str, *, default: Decimal | 
     try:
         found = Decimal(str(value))
     except InvalidOperation:
-        raise CatalogError(f"{key}.{name}", f"{value!r} is not a number") from None
-    if not found.is_finite() or found < 0:
-        raise CatalogError(f"{key}.{name}", f"{value!r} must be 0 or more")
+        raise CatalogError(f"{key}.{name}", f"{value!r:.40} is not a number") from None
+    if not found.is_finite() or not 0 <= found <= _MILLION:
+        raise CatalogError(f"{key}.{name}", f"{value!r:.40} must be 0 or more, and at most a million")
     return found

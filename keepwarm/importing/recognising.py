@@ -142,7 +142,7 @@ def _of_record(record: Mapping[str, Any], family: Family | None) -> Recognised:
     elif operation in {"InvokeModel", "InvokeModelWithResponseStream"}:
         api, dialect = Api.INVOKE_MODEL, _body_dialect(body, family)
     else:
-        raise NotRecognised(f"is a record of {operation or 'an unnamed operation'}, which has no prompt cache")
+        raise NotRecognised(f"is a record of {operation[:60] or 'an unnamed operation'}, which has no prompt cache")
     kind = f"a record of {operation} from the invocation log"
     return Recognised(kind, api, dialect, body, _text(record, "modelId"), _text(record, "region"), operation)
 
@@ -210,7 +210,7 @@ def _is_json(text: str) -> bool:
 def _body(body: Any) -> Mapping[str, Any]:
     try:
         found = json.loads(body) if isinstance(body, str) else body
-    except ValueError:
+    except (ValueError, RecursionError):
         raise NotRecognised("has a body that is not JSON") from None
     if not isinstance(found, Mapping):
         raise NotRecognised("has a body that is not a JSON object")

@@ -23,6 +23,7 @@ Location = tuple[str | int, ...]
 
 _MAX_VALUES = 1_000_000
 _MAX_DEPTH = 100
+_MAX_KEY = 100
 _PLAIN_TAG = "tag:yaml.org,2002:"
 
 
@@ -60,7 +61,8 @@ def dotted(location: Location) -> str:
     """A location as a person writes it: `prefixes[2].ttl`."""
     text = ""
     for step in location:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+        # A long key is a misplaced text, perhaps a prompt.
+        text += f"[{step}]" if isinstance(step, int) else f".{step:.{_MAX_KEY}}" if text else step[:_MAX_KEY]
     return text
 
 

@@ -6,11 +6,14 @@ It watches nothing (see `watching`) and knows the shape of no file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,16 @@ class Files:
             at_most: bytes; -1 for all.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: it cannot be read, or is no file of a disk: a pipe or a device would hold us up for ever, and what
+                the kernel makes up (`/proc/self/environ`) is nobody's prompt.
         """
         try:
-            with path.open("rb") as stream:
-                stamp = _stamp(os.fstat(stream.fileno()))  # before reading: what is written meanwhile moves it on
+            with _open(path) as stream:
+                found = os.fstat(stream.fileno())  # before reading: what is written meanwhile moves it on
+                stamp = _stamp(found)
                 content = stream.read(at_most)
+                if content and not found.st_size:
+                    raise _no_file()
         except OSError as error:
             self._seen[path] = _Seen(None, str(error.errno).encode(), at_most)
             raise
@@ -81,6 +88,20 @@ class Files:
         with contextlib.suppress(OSError):
             self.read(path, at_most)
         return self._seen[path].digest
+
+
+def _open(path: Path) -> BinaryIO:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    stream = os.fdopen(descriptor, "rb")
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        stream.close()
+        raise _no_file() if not stat.S_ISDIR(mode) else IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return stream
+
+
+def _no_file() -> OSError:
+    return OSError(errno.EINVAL, "is no regular file")
 
 
 def _stamp_of(path: Path) -> tuple[int, ...] | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -40,16 +40,19 @@ from keepwarm.registry.document import Document, Location, read_document
 from keepwarm.registry.files import Files
 from keepwarm.registry.findings import Findings, Place, keys
 from keepwarm.registry.requests import Ping, Request
-from keepwarm.registry.schema import AUTO, BusyHoursEntry, Head, PrefixEntry
+from keepwarm.registry.schema import AUTO, BusyHoursEntry, Head, PrefixEntry, shown
 
 # What tool definitions may add to a prompt beyond their own text (Anthropic's tool use page gives 159 to 804).
 _TOOL_OVERHEAD_TOKENS = 1000
 _CHARACTERS_PER_TOKEN = 4
+_MOST_CHARACTERS = 100  # of the name of busy hours
+_MOST_NAMED = 20
 _PRICE_KEYS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "steps")
 # Stand in for broken values while the rest of an entry is looked at; the result is never used.
 _STAND_INS = {"name": "unnamed", "busy_hours": ALWAYS.name}
 
 Part = TypeVar("Part", dict[str, Any], list[Any])
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,41 +100,59 @@ def load_catalog(path: Path | None, files: Files | None = None) -> Catalog:
         override = parse_catalog(json.loads((files or Files()).read(path)))
     except OSError as error:
         raise ConfigError([Problem(str(path), 0, "", f"cannot be read: {error.strerror}")]) from None
+    except RecursionError:
+        raise ConfigError([Problem(str(path), 0, "", "is nested too deeply")]) from None
     except ValueError as error:
         key, message = (error.key, error.message) if isinstance(error, CatalogError) else ("", f"is not JSON: {error}")
         raise ConfigError([Problem(str(path), 0, key, message)]) from None
     return Catalog({**shipped.models, **override.models})
 
 
-def load_registry(path: Path, catalog: Catalog, key: bytes, now: datetime, files: Files | None = None) -> Registry:
+def load_registry(
+    path: Path, catalog: Catalog, key: bytes, now: datetime, files: Files | None = None, *, confined: bool = False
+) -> Registry:
     """Read and check a registry with all its request files.
 
     Args:
         key: the installation's fingerprint key.
         now: busy hours that never open from here on are warned of.
         files: remembers what was read.
+        confined: whether the files that it names must lie beside or below it, since it comes from another machine.
 
     Raises:
         ConfigError: with every problem that was found, each with file, line and key.
     """
     files = files or Files()
-    return _Loader(read_document(path, files), path, catalog, key, now, files).load()
+    return _Loader(read_document(path, files), path, catalog, key, now, files, confined=confined).load()
 
 
 class _Loader:
     """One reading of a registry; collects problems and warnings on its way."""
 
     def __init__(
-        self, document: Document, path: Path, catalog: Catalog, key: bytes, now: datetime, files: Files
+        self,
+        document: Document,
+        path: Path,
+        catalog: Catalog,
+        key: bytes,
+        now: datetime,
+        files: Files,
+        *,
+        confined: bool,
     ) -> None:
         self._document = document
         self._files = files
         self._path = path
+        self._confined = confined
         self._catalog = catalog
         self._key = key
         self._now = now
         self._findings = Findings(document)
         self._requests: dict[tuple[Path, Api, str], Request] = {}
+        # By the identity of the request, which is kept beside its ping, the ttl it is made to ask for, and its output.
+        self._pings: dict[tuple[int, Ttl | None, int], tuple[Request, Ping]] = {}
+        self._opens: dict[BusyHours, bool] = {}
+        self._shared: dict[Any, Any] = {}
 
     def load(self) -> Registry:
         head = self._findings.validate(Head, self._document.data, Place(()))
@@ -164,6 +185,8 @@ class _Loader:
             if name == ALWAYS.name:
                 self._findings.refuse(place, "is built in and cannot be defined; choose another name")
                 continue
+            if not name.isprintable() or not 0 < len(name) <= _MOST_CHARACTERS:
+                self._findings.refuse(place, f"must have a name in one line, of at most {_MOST_CHARACTERS} characters")
             found = self._findings.validate(BusyHoursEntry, entry, Place(place))
             hours[name] = found.build(name) if found else None
         return hours
@@ -185,7 +208,7 @@ class _Loader:
                 continue
             place: Location = ("prefixes", index, "name")
             if name in lines:
-                message = f"{name!r} stands twice, first in line {lines[name]}; choose another name"
+                message = f"{shown(name)} stands twice, first in line {lines[name]}; choose another name"
                 self._findings.refuse(place, message)
             lines.setdefault(name, self._findings.line(place))
 
@@ -202,7 +225,7 @@ class _Loader:
         own = {name: value for name, value in defaults.items() if name in known} | raw
         place = replace(place, inherited=frozenset(own) - frozenset(raw))
         if isinstance(own.get("busy_hours"), str) and own["busy_hours"] not in hours:
-            message = f"{own['busy_hours']!r} is not defined; there are {', '.join(sorted(hours))}"
+            message = f"{shown(own['busy_hours'])} is not defined; there are {', '.join(sorted(hours)[:_MOST_NAMED])}"
             self._findings.refuse(place.of("busy_hours"), message)
         entry = self._findings.validate(PrefixEntry, own, place)
         if entry is None:
@@ -227,12 +250,12 @@ class _Loader:
             key = "base_model" if entry.base_model else "model_id"
             behind = "" if entry.base_model else "name the model behind it (base_model: ...), or "
             message = (
-                f"{entry.base_model or entry.model_id!r} in {entry.region} is not a model whose prices keepwarm knows; "
-                f"{behind}give its prices (prices: {{input: 3, output: 15, cache_read: 0.3, cache_write_5m: 3.75}} in "
-                "USD per million tokens) and min_tokens"
+                f"{entry.base_model or entry.model_id!r:.120} in {entry.region} is not a model whose prices keepwarm "
+                f"knows; {behind}give its prices (prices: {{input: 3, output: 15, cache_read: 0.3, cache_write_5m: "
+                "3.75} in USD per million tokens) and min_tokens"
             )
             self._findings.refuse(place.of(key), message)
-        return replace(facts, min_tokens=entry.min_tokens) if facts and entry.min_tokens else facts
+        return self._share(replace(facts, min_tokens=entry.min_tokens)) if facts and entry.min_tokens else facts
 
     def _own_facts(
         self, entry: PrefixEntry, raw: Mapping[str, Any], place: Place, known: ModelFacts | None
@@ -278,7 +301,7 @@ class _Loader:
             return None
 
     def _read_request(self, entry: PrefixEntry, dialect: dialects.Dialect) -> Request:
-        path = self._path.parent / str(entry.request)
+        path = self._beside(str(entry.request))
         memo = (path, entry.api, f"{dialect}{entry.model_id}")
         if memo not in self._requests:
             self._requests[memo] = requests.read_request(path, entry.api, dialect, entry.model_id, self._files)
@@ -287,7 +310,14 @@ class _Loader:
     def _system_text(self, entry: PrefixEntry) -> str:
         if entry.system is None or entry.system.file is None:
             return entry.system.text or "" if entry.system else ""
-        return requests.read_text(self._path.parent / entry.system.file, self._files)
+        return requests.read_text(self._beside(entry.system.file), self._files)
+
+    def _beside(self, name: str) -> Path:
+        path = PurePath(name)
+        if self._confined and (path.is_absolute() or ".." in path.parts):
+            message = "lies outside the folder of a registry that comes from S3 or SSM; keep it there"
+            raise ConfigError([Problem(name, 0, "", message)])
+        return self._path.parent / path
 
     # -- the prefix -----------------------------------------------------------------------------------------------
 
@@ -303,8 +333,8 @@ class _Loader:
         ttls.check_ttl(self._findings, entry, place, facts, request)
         other_ttl = ttls.other_ttl(entry, facts, request)
         try:
-            ping = requests.make_ping(request, facts, self._key)
-            other_ping = other_ttl and requests.make_ping(requests.with_ttl(request, other_ttl), facts, self._key)
+            ping = self._ping(request, facts, None)
+            other_ping = other_ttl and self._ping(request, facts, other_ttl)
         except ValueError as error:
             self._findings.refuse_value(place, key, f"{entry.request} {error}")
             return None
@@ -312,7 +342,7 @@ class _Loader:
         lifetime, margin = ttls.lifetime_and_margin(self._findings, entry, place, request.ttl)
         lead = ttls.lead_of(self._findings, entry, place, lifetime - margin)
         self._warn_of_surprises(entry, place, facts, request, hours)
-        route = Route(entry.region, entry.profile, entry.role_arn)
+        route = self._share(Route(entry.region, entry.profile, entry.role_arn))
         digest = fingerprint.combine(
             self._key, entry.profile, entry.role_arn, entry.region, entry.model_id, entry.api.value, ping.digest
         )
@@ -336,8 +366,8 @@ class _Loader:
             ping_request=ping.request,
             provisioned=entry.provisioned,
             metrics=entry.metrics,
-            limits=Limits(entry.ping_cap_usd, entry.day_cap_usd, entry.month_cap_usd, entry.tripwire_usd),
-            tags=tuple(sorted(entry.tags.items())),
+            limits=self._share(Limits(entry.ping_cap_usd, entry.day_cap_usd, entry.month_cap_usd, entry.tripwire_usd)),
+            tags=self._share(tuple(sorted(entry.tags.items()))),
             line=self._findings.line(place.entry),
             sketch=ping.sketch,
         )
@@ -348,6 +378,25 @@ class _Loader:
         for doubtful, message in worth.doubts(prefix, high, costs):
             self._findings.warn_value(place, doubtful, message)
         return prefix
+
+    def _ping(self, request: Request, facts: ModelFacts, ttl: Ttl | None) -> Ping:
+        """The ping of a request, made once for all prefixes that have it in common."""
+        memo = (id(request), ttl, facts.min_max_tokens)
+        if memo not in self._pings:
+            asking = requests.with_ttl(request, ttl) if ttl else request
+            self._pings[memo] = request, requests.make_ping(asking, facts, self._key)
+        return self._pings[memo][1]
+
+    def _share(self, value: Value) -> Value:
+        """The first value that is equal to this one: prefixes by the thousand have most of theirs in common."""
+        found: Value = self._shared.setdefault(value, value)
+        return found
+
+    def _opens_ever(self, hours: BusyHours) -> bool:
+        if hours not in self._opens:
+            now = self._now
+            self._opens[hours] = bool(busyhours.span_at(hours, now) or busyhours.next_span(hours, now))
+        return self._opens[hours]
 
     def _check_minimum(self, entry: PrefixEntry, place: Place, facts: ModelFacts, request: Request, ping: Ping) -> None:
         if not ping.certain or "min_tokens" in place.broken:
@@ -377,7 +426,7 @@ class _Loader:
         if facts.prices.write_assumed:
             message = f"no write price is published for {facts.base_id}; the input price stands in for it"
             self._findings.warn(place.entry, message)
-        if busyhours.span_at(hours, self._now) is None and busyhours.next_span(hours, self._now) is None:
+        if not self._opens_ever(hours):
             message = f"{hours.name!r} does not open within the next 400 days"
             self._findings.warn_value(place, "busy_hours", message)
 

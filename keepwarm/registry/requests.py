@@ -6,7 +6,6 @@ It does not know the registry file; problems are told with the request file's ow
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from keepwarm.errors import ConfigError, Problem
 from keepwarm.model import Api, ModelFacts, Section, Ttl
 from keepwarm.registry.files import Files
 
+_MAX_KEY = 100  # of an error: a longer one is a misplaced text, perhaps a prompt
 MAX_BODY_BYTES = 20_000_000  # Anthropic's Bedrock page, read 2026-11-22; botocore's own bound is 25,000,000
 
 # Keyword arguments of the two boto3 calls in botocore 1.44.5 that a ping replays.
@@ -140,8 +140,10 @@ def build_request(name: str, data: dict[str, Any], api: Api, dialect: Dialect, m
     Raises:
         ConfigError: as `read_request`; `name` stands for the file.
     """
+    if _is_deep(data):
+        raise _problem(name, "", "is nested too deeply")
     if data.get("modelId", model_id) != model_id:
-        raise _problem(name, "modelId", f"is {data['modelId']!r}, but the registry says {model_id!r}")
+        raise _problem(name, "modelId", f"is {data['modelId']!r:.200}, but the registry says {model_id!r}")
     arguments = {key: value for key, value in data.items() if key not in {"modelId", "requestMetadata"}}
     if api is Api.CONVERSE:
         _refuse_unknown(name, arguments, _CONVERSE_ARGUMENTS, "converse")
@@ -203,7 +205,8 @@ def make_ping(request: Request, facts: ModelFacts, key: bytes) -> Ping:
         ValueError: the ping would change the prefix; the message says why.
     """
     body = replay.ping_body(request.reading, request.body, facts.min_max_tokens)
-    wanted = fingerprint.cache_points(request.reading, key)[-1].digest
+    drawn = fingerprint.cut(fingerprint.sketch(request.reading))
+    wanted = fingerprint.chain(drawn, key)[-1].digest
     reading = dialects.read(request.dialect, body)
     points = fingerprint.cache_points(reading, key)
     if points[-1].digest != wanted:
@@ -218,7 +221,7 @@ def make_ping(request: Request, facts: ModelFacts, key: bytes) -> Ping:
         cached_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
         cached_characters=sum(map(len, texts)),
         certain=certain,
-        sketch=fingerprint.cut(fingerprint.sketch(request.reading)),
+        sketch=drawn,
     )
 
 
@@ -264,7 +267,8 @@ def _odd_shapes(body: Body, reading: Reading) -> Iterator[tuple[str, str]]:
         if not isinstance(message.get("content"), str | list):
             yield f"messages[{index}].content", "must be text or a list of blocks"
     yield from _odd_blocks(reading)
-    tools = body.get("toolConfig") or {}
+    tools = body.get("toolConfig")
+    tools = tools if isinstance(tools, Mapping) else {}
     for place, choice in (("toolConfig.toolChoice", tools.get("toolChoice")), ("tool_choice", body.get("tool_choice"))):
         if isinstance(choice, Mapping):
             yield from _odd_values(choice, place, ("tool",), Mapping, "must be an object")
@@ -288,6 +292,20 @@ def _odd_values(
             yield f"{place}.{name}", message
 
 
+_MAX_DEPTH = 100
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether it nests so deeply that reading it might exhaust the stack."""
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        inside = [holder.values() if isinstance(holder, dict) else holder for holder in level]
+        level = [item for items in inside for item in items if isinstance(item, dict | list)]
+        if not level:
+            return False
+    return True
+
+
 _OBJECTS = ("toolSpec", "toolUse", "toolResult")
 _NAMES = ("type", "id", "name", "tool_use_id", "toolUseId")
 
@@ -309,8 +327,14 @@ def _body_of(name: str, body: Any) -> Body:
             body = json.loads(body)
         except json.JSONDecodeError as error:
             raise _problem(name, "body", f"is text that is not JSON: {error.msg}") from None
+        except ValueError:
+            raise _problem(name, "body", "holds a number that is too long") from None
+        except RecursionError:
+            raise _problem(name, "body", "is nested too deeply") from None
     if not isinstance(body, dict):
         raise _problem(name, "body", "must be a JSON object")
+    if _is_deep(body):
+        raise _problem(name, "body", "is nested too deeply")
     return body
 
 
@@ -318,7 +342,7 @@ def _refuse_unknown(name: str, arguments: Mapping[str, Any], known: frozenset[st
     unknown = sorted(set(arguments) - known)
     if unknown:
         message = f"is not an argument of {call} that a ping can replay; known are {', '.join(sorted(known))}"
-        raise ConfigError([Problem(name, 0, key, message) for key in unknown])
+        raise ConfigError([Problem(name, 0, key[:_MAX_KEY], message) for key in unknown])
 
 
 def _decode_blobs(name: str, value: Any) -> Any:
@@ -330,7 +354,7 @@ def _decode_blobs(name: str, value: Any) -> Any:
     if set(value) == {"bytes"} and isinstance(value["bytes"], str):
         try:
             return {"bytes": base64.b64decode(value["bytes"], validate=True)}
-        except binascii.Error:
+        except ValueError:  # of binascii, or for what is no ASCII
             raise _problem(name, "bytes", "must be base64") from None
     return {key: _decode_blobs(name, item) for key, item in value.items()}
 

@@ -18,9 +18,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from keepwarm import busyhours
 from keepwarm.model import AdaptivePolicy, Api, BusyHours, BusyHoursPolicy, IdleLimitPolicy, Limits, Policy, Ttl, Window
 
+_MOST_CHARACTERS = 200  # of a window, dates, holidays
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 # What `ttl` says where keepwarm chooses it.
 AUTO = "auto"
+_MOST_USD = 10**12
 
 _PLAIN_POLICIES: dict[str, Policy] = {"adaptive": AdaptivePolicy(), "busy_hours": BusyHoursPolicy()}
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -31,11 +33,11 @@ def parse_duration(value: Any) -> timedelta:
     text = str(value).replace(" ", "")
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{value!r} is not a duration; write for example 20s, 4m30s or 1h")
+        raise ValueError(f"{shown(value)} is not a duration; write for example 20s, 4m30s or 1h")
     try:
         return timedelta(seconds=sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts))
     except OverflowError:
-        raise ValueError(f"{value!r} is longer than anybody can wait") from None
+        raise ValueError(f"{shown(value)} is longer than anybody can wait") from None
 
 
 def _positive_duration(value: Any) -> timedelta:
@@ -57,7 +59,7 @@ def _parse_ttl(value: Any) -> Ttl | str:
     try:
         return AUTO if value == AUTO else Ttl(value)
     except ValueError:
-        raise ValueError(f"{value!r} is not allowed; use 5m, 1h or auto") from None
+        raise ValueError(f"{shown(value)} is not allowed; use 5m, 1h or auto") from None
 
 
 def _parse_prewarm(value: Any) -> bool | timedelta:
@@ -66,7 +68,7 @@ def _parse_prewarm(value: Any) -> bool | timedelta:
         return value
     if isinstance(value, dict) and set(value) == {"lead"}:
         return _positive_duration(value["lead"])
-    raise ValueError(f"must be true, false or {{lead: 2m}}, not {_shown(value)}")
+    raise ValueError(f"must be true, false or {{lead: 2m}}, not {shown(value)}")
 
 
 def _parse_money(value: Any) -> Decimal:
@@ -75,8 +77,8 @@ def _parse_money(value: Any) -> Decimal:
         amount = Decimal(str(value)) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
     except InvalidOperation:
         amount = None
-    if amount is None or not amount.is_finite() or amount < 0:
-        raise ValueError(f"must be USD of 0 or more, such as 2.50, not {_shown(value)}")
+    if amount is None or not amount.is_finite() or not 0 <= amount <= _MOST_USD:
+        raise ValueError(f"must be USD of 0 or more, such as 2.50, not {shown(value)}")
     return amount
 
 
@@ -88,7 +90,7 @@ def _parse_api(value: Any) -> Api:
     try:
         return Api(value)
     except ValueError:
-        raise ValueError(f"{value!r} is not allowed; use {' or '.join(Api)}") from None
+        raise ValueError(f"{shown(value)} is not allowed; use {' or '.join(Api)}") from None
 
 
 def _check_zone(value: Any) -> str:
@@ -96,7 +98,7 @@ def _check_zone(value: Any) -> str:
     if not isinstance(value, str) or value not in zones:
         near = get_close_matches(str(value), sorted(zones), n=1)
         guess = f"did you mean {near[0]}?" if near else "write for example Europe/Berlin or UTC"
-        raise ValueError(f"{value!r} is not an IANA time zone; {guess}")
+        raise ValueError(f"{shown(value)} is not an IANA time zone; {guess}")
     return ZoneInfo(value).key
 
 
@@ -115,7 +117,9 @@ def _parse_closed(value: Any) -> tuple[date, date]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"must be text, not {_shown(value)}")  # noqa: TRY004 - pydantic collects only ValueErrors
+        raise ValueError(f"must be text, not {shown(value)}")  # noqa: TRY004 - pydantic collects only ValueErrors
+    if len(value) > _MOST_CHARACTERS:
+        raise ValueError(f"is longer than {_MOST_CHARACTERS} characters")
     return value
 
 
@@ -125,12 +129,19 @@ def _check_not_blank(value: str) -> str:
     return value
 
 
+def _check_printable(value: str) -> str:
+    """Text that can go into logs, headers and a terminal as it is."""
+    if not value.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return value
+
+
 def _formed(pattern: str, form: str) -> AfterValidator:
     """Text of this form, which the message describes in words."""
 
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(f"{value!r} is not {form}")
+            raise ValueError(f"{shown(value)} is not {form}")
         return value
 
     return AfterValidator(check)
@@ -149,16 +160,16 @@ Name = Annotated[
         "a name; it has up to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit",
     ),
 ]
-Region = Annotated[str, _formed(r"[a-z]{2,}(-[a-z]+)+-\d+", "an AWS region; write for example eu-central-1")]
+Region = Annotated[str, _formed(r"[a-z]{2,}(-[a-z]+)+-[0-9]+", "an AWS region; write for example eu-central-1")]
 RoleArn = Annotated[
     str,
     _formed(
-        r"arn:aws[a-z-]*:iam::\d{12}:role/.+",
+        r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[!-~]+",
         "the ARN of a role; write for example arn:aws:iam::123456789012:role/name",
     ),
 ]
-Text = Annotated[str, Field(max_length=2048), AfterValidator(_check_not_blank)]
-FileName = Annotated[Text, _formed(r"[^\0]+", "the path of a file")]
+Text = Annotated[str, Field(max_length=2048), AfterValidator(_check_not_blank), AfterValidator(_check_printable)]
+Tag = Annotated[str, Field(max_length=256), AfterValidator(_check_printable)]
 Prompt = Annotated[str, AfterValidator(_check_not_blank)]
 
 
@@ -182,7 +193,7 @@ class BusyHoursEntry(_Strict):
 class SystemShorthand(_Strict):
     """One system text with one cache point at its end."""
 
-    file: FileName | None = None
+    file: Text | None = None
     text: Prompt | None = None
 
     @model_validator(mode="after")
@@ -200,7 +211,7 @@ class PrefixEntry(_Strict):
     base_model: Text | None = None
     region: Region
     api: ApiField
-    request: FileName | None = None
+    request: Text | None = None
     system: SystemShorthand | None = None
     ttl: TtlField | None = None
     busy_hours: Text
@@ -217,7 +228,7 @@ class PrefixEntry(_Strict):
     day_cap_usd: Money = Limits().day_cap_usd
     month_cap_usd: Money = Limits().month_cap_usd
     tripwire_usd: Money = Limits().tripwire_usd
-    tags: dict[str, str] = {}
+    tags: dict[Tag, Tag] = {}
     prices: dict[str, Any] | None = None
     min_tokens: Annotated[int, Field(ge=1)] | None = None
 
@@ -233,16 +244,16 @@ class Head(_Strict):
 
 _SAYINGS: dict[str, Callable[[Any, Any], str]] = {
     "value_error": lambda _input, context: str(context["error"]),
-    "literal_error": lambda found, context: f"must be {context['expected']}, not {_shown(found)}",
-    "bool_type": lambda found, _context: f"must be true or false, not {_shown(found)}",
-    "int_type": lambda found, _context: f"must be a whole number, not {_shown(found)}",
-    "greater_than_equal": lambda found, context: f"must be {context['ge']} or more, not {found}",
-    "string_type": lambda found, _context: f"must be text, not {_shown(found)}",
+    "literal_error": lambda found, context: f"must be {context['expected']}, not {shown(found)}",
+    "bool_type": lambda found, _context: f"must be true or false, not {shown(found)}",
+    "int_type": lambda found, _context: f"must be a whole number, not {shown(found)}",
+    "greater_than_equal": lambda found, context: f"must be {context['ge']} or more, not {shown(found)}",
+    "string_type": lambda found, _context: f"must be text, not {shown(found)}",
     "string_too_long": lambda _input, context: f"is longer than {context['max_length']} characters",
-    "list_type": lambda found, _context: f"must be a list, not {_shown(found)}",
+    "list_type": lambda found, _context: f"must be a list, not {shown(found)}",
     "too_short": lambda _input, _context: "must hold at least one entry",
-    "dict_type": lambda found, _context: f"must be a mapping of keys to values, not {_shown(found)}",
-    "model_type": lambda found, _context: f"must be a mapping of keys to values, not {_shown(found)}",
+    "dict_type": lambda found, _context: f"must be a mapping of keys to values, not {shown(found)}",
+    "model_type": lambda found, _context: f"must be a mapping of keys to values, not {shown(found)}",
 }
 
 
@@ -259,7 +270,7 @@ _EXAMPLES = {
 }
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as an error quotes it; long ones only by their kind, since they may be a prompt."""
     if isinstance(value, dict):
         return "a mapping"
