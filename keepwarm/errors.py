@@ -45,8 +45,7 @@ class Problem:
     def __str__(self) -> str:
         """One line, in which nothing that stood in the file can forge another or move the cursor of a terminal."""
         place = f"{self.file}:{self.line}" if self.line else self.file
-        told = f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
-        return told if told.isprintable() else "".join(map(_printable, told))
+        return one_line(f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}")
 
 
 class ConfigError(KeepwarmError):
@@ -113,5 +112,8 @@ class Guarded(KeepwarmError):
     code = "guarded"
 
 
-def _printable(character: str) -> str:
-    return character if character.isprintable() else ascii(character)[1:-1]
+def one_line(text: str) -> str:
+    """A text in which whatever breaks a line or commands a terminal is written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(found if found.isprintable() else ascii(found)[1:-1] for found in text)

@@ -21,6 +21,7 @@ from typing import Any
 from botocore import exceptions as boto
 
 from keepwarm.errors import ConfigError, Problem
+from keepwarm.settings import make_private
 from keepwarm.traffic import aws
 
 MAX_FILES = 10_000
@@ -112,7 +113,7 @@ class Mirror:
             KeepwarmError: it cannot be read, or is too large; the copy before stays.
         """
         with self._in_words():
-            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._home)
             with (self._home / ".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # a command beside a daemon waits its turn
                 return self._refresh()

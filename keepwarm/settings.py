@@ -6,6 +6,7 @@ It opens no ledger and reads no registry; the only file that it touches is the f
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -93,7 +94,9 @@ class Settings(BaseSettings):
         description="The key of all fingerprints, as 64 hexadecimal digits (`openssl rand -hex 32`), for daemons that "
         "share a ledger and no state directory; by default made once and kept in the state directory.",
     )
-    ledger_url: str = Field("", description="SQLAlchemy URL of the ledger; by default SQLite in the state directory.")
+    ledger_url: str = Field(
+        "", repr=False, description="SQLAlchemy URL of the ledger; by default SQLite in the state directory."
+    )  # it may hold a password
     models: Path | None = Field(
         None,
         description="A file of the shape of `keepwarm/data/models.json`; its models replace those of the same name.",
@@ -363,7 +366,7 @@ def _url(given: SecretStr | None, file: Path | None) -> str:
 
 def _token(given: SecretStr | None, file: Path | None, what: str = "token") -> str | None:
     if file is None:
-        return given.get_secret_value() if given else None
+        return _one_line(given.get_secret_value(), "environment", what) if given else None
     try:
         token = file.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -371,7 +374,27 @@ def _token(given: SecretStr | None, file: Path | None, what: str = "token") -> s
         raise ConfigError([Problem(str(file), 0, "", message)]) from None
     if not token:
         raise ConfigError([Problem(str(file), 0, "", f"is empty; it must hold the {what}")])
-    return token
+    return _one_line(token, str(file), what)
+
+
+def _one_line(secret: str, place: str, what: str) -> str:
+    """A secret that can be sent in a header, or at least encoded; it is not told."""
+    if not secret.isprintable():
+        raise ConfigError([Problem(place, 0, "", f"the {what} must be one line of printable characters")])
+    return secret
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it, that only their owner looks into, whatever the umask; existing ones stay.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for place in (*reversed(folder.parents), folder):
+        if not place.exists():
+            place.mkdir(mode=0o700, exist_ok=True)
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
 def fingerprint_key(settings: Settings) -> bytes:
@@ -384,7 +407,7 @@ def fingerprint_key(settings: Settings) -> bytes:
         return _parse_key(settings.fingerprint_key.get_secret_value())
     path = settings.state_dir / "fingerprint.key"
     try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(settings.state_dir)
         if not path.exists():
             _create_whole(path, secrets.token_bytes(_KEY_BYTES))
         key = path.read_bytes()

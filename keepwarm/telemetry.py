@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from keepwarm.errors import one_line
 from keepwarm.model import Event
 
 _LIBRARIES = (
@@ -27,12 +28,15 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     stream = stream or sys.stderr
     readable = log_format == "console" or (log_format == "auto" and stream.isatty())
     shared: list[Any] = [structlog.stdlib.add_log_level, _without_exception_text, _plain_values]
-    renderer: Any = structlog.dev.ConsoleRenderer(sort_keys=False) if readable else structlog.processors.JSONRenderer()
+    # JSON escapes by itself what a terminal would obey, or take for another line.
+    renderers: list[Any] = (
+        [_one_line, structlog.dev.ConsoleRenderer(sort_keys=False)] if readable else [structlog.processors.JSONRenderer()]
+    )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.processors.TimeStamper("iso", utc=True), *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
@@ -66,6 +70,10 @@ def _without_exception_text(_logger: Any, _method: str, fields: Any) -> Any:
 
 def _plain_values(_logger: Any, _method: str, fields: Any) -> Any:
     return {name: _plain(value) for name, value in fields.items()}
+
+
+def _one_line(_logger: Any, _method: str, fields: Any) -> Any:
+    return {one_line(str(name)): one_line(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -49,7 +49,9 @@ def create_file(path: Path) -> None:
         LedgerError: the place cannot be written.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in reversed(path.parents):  # also those above it, whatever the umask
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
         if not path.exists():
             # Never open a file that exists: closing it would drop the POSIX locks SQLite holds on it in this process.
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

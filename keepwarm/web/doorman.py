@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from urllib.parse import urlsplit
 
@@ -41,8 +41,8 @@ class Access:
         requests_per_minute: for each client address; 0 for no limit.
     """
 
-    token: str | None = None
-    read_token: str | None = None
+    token: str | None = field(default=None, repr=False)
+    read_token: str | None = field(default=None, repr=False)
     hosts: frozenset[str] = frozenset()
     requests_per_minute: int = 0
 
