@@ -233,11 +233,12 @@ class _AssumedRole:
 
 
 def _converse_arguments(prefix: Prefix) -> dict[str, Any]:
-    return {**prefix.ping_request, "modelId": prefix.model_id, "requestMetadata": _mark(prefix)}
+    return dict(prefix.ping_request.items()) | {"modelId": prefix.model_id, "requestMetadata": _mark(prefix)}
 
 
 def _invoke_arguments(prefix: Prefix) -> dict[str, Any]:
-    return {**prefix.ping_request, "modelId": prefix.model_id, "requestMetadata": json.dumps(_mark(prefix))}
+    mark = json.dumps(_mark(prefix))
+    return dict(prefix.ping_request.items()) | {"modelId": prefix.model_id, "requestMetadata": mark}
 
 
 def _mark(prefix: Prefix) -> dict[str, str]:

@@ -5,6 +5,7 @@ It does not decide, read, write or know a clock; it imports nothing of the progr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -304,7 +305,7 @@ class Prefix:
     prewarm: bool
     fingerprint: str
     estimated_tokens: int
-    ping_request: dict[str, object] = field(repr=False, compare=False)
+    ping_request: Mapping[str, object] = field(repr=False, compare=False)
     provisioned: bool = False
     metrics: bool = False
     prewarm_lead: timedelta = timedelta(0)

@@ -24,7 +24,7 @@ from keepwarm.mirror import Mirror, remote_of
 from keepwarm.model import Answer, GuardStatus, IdleLimitPolicy, Prefix, PrefixState, Ttl
 from keepwarm.pausing import Pausing
 from keepwarm.pricing import Catalog
-from keepwarm.registry import Files, Registry, load_catalog, load_registry
+from keepwarm.registry import Files, Registry, Shelf, load_catalog, load_registry
 from keepwarm.settings import PREFIX, Settings, fingerprint_key
 from keepwarm.switch import SharedSwitch, Switch
 from keepwarm.tracing import Trace
@@ -78,7 +78,7 @@ def read_registry(settings: Settings, now: datetime, files: Files | None = None)
         try:
             with garbage.uncollected():
                 catalog = load_catalog(settings.models, files)
-                registry = load_registry(path, catalog, key, now, files, confined=confined)
+                registry = load_registry(path, catalog, key, now, files, confined=confined, shelf=Shelf())
         except ConfigError:
             if not files.changed():
                 raise

@@ -41,12 +41,15 @@ from keepwarm.registry.files import Files
 from keepwarm.registry.findings import Findings, Place, keys
 from keepwarm.registry.requests import Ping, Request
 from keepwarm.registry.schema import AUTO, BusyHoursEntry, Head, PrefixEntry, shown
+from keepwarm.registry.shelf import Shelf
 
 # What tool definitions may add to a prompt beyond their own text (Anthropic's tool use page gives 159 to 804).
 _TOOL_OVERHEAD_TOKENS = 1000
 _CHARACTERS_PER_TOKEN = 4
 _MOST_CHARACTERS = 100  # of the name of busy hours
 _MOST_NAMED = 20
+# Requests that are in memory at once while a registry is read, for other prefixes that name the same file.
+_MOST_AT_HAND = 100
 _PRICE_KEYS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "steps")
 # Stand in for broken values while the rest of an entry is looked at; the result is never used.
 _STAND_INS = {"name": "unnamed", "busy_hours": ALWAYS.name}
@@ -109,7 +112,14 @@ def load_catalog(path: Path | None, files: Files | None = None) -> Catalog:
 
 
 def load_registry(
-    path: Path, catalog: Catalog, key: bytes, now: datetime, files: Files | None = None, *, confined: bool = False
+    path: Path,
+    catalog: Catalog,
+    key: bytes,
+    now: datetime,
+    files: Files | None = None,
+    *,
+    confined: bool = False,
+    shelf: Shelf | None = None,
 ) -> Registry:
     """Read and check a registry with all its request files.
 
@@ -118,12 +128,14 @@ def load_registry(
         now: busy hours that never open from here on are warned of.
         files: remembers what was read.
         confined: whether the files that it names must lie beside or below it, since it comes from another machine.
+        shelf: where the requests of pings are kept; None for memory.
 
     Raises:
         ConfigError: with every problem that was found, each with file, line and key.
     """
     files = files or Files()
-    return _Loader(read_document(path, files), path, catalog, key, now, files, confined=confined).load()
+    document = read_document(path, files)
+    return _Loader(document, path, catalog, key, now, files, confined=confined, shelf=shelf).load()
 
 
 class _Loader:
@@ -139,18 +151,19 @@ class _Loader:
         files: Files,
         *,
         confined: bool,
+        shelf: Shelf | None,
     ) -> None:
         self._document = document
         self._files = files
         self._path = path
         self._confined = confined
+        self._shelf = shelf
         self._catalog = catalog
         self._key = key
         self._now = now
         self._findings = Findings(document)
         self._requests: dict[tuple[Path, Api, str], Request] = {}
-        # By the identity of the request, which is kept beside its ping, the ttl it is made to ask for, and its output.
-        self._pings: dict[tuple[int, Ttl | None, int], tuple[Request, Ping]] = {}
+        self._pings: dict[tuple[Any, ...], Ping] = {}
         self._opens: dict[BusyHours, bool] = {}
         self._shared: dict[Any, Any] = {}
 
@@ -304,6 +317,8 @@ class _Loader:
         path = self._beside(str(entry.request))
         memo = (path, entry.api, f"{dialect}{entry.model_id}")
         if memo not in self._requests:
+            if len(self._requests) >= _MOST_AT_HAND:
+                del self._requests[next(iter(self._requests))]
             self._requests[memo] = requests.read_request(path, entry.api, dialect, entry.model_id, self._files)
         return self._requests[memo]
 
@@ -333,8 +348,8 @@ class _Loader:
         ttls.check_ttl(self._findings, entry, place, facts, request)
         other_ttl = ttls.other_ttl(entry, facts, request)
         try:
-            ping = self._ping(request, facts, None)
-            other_ping = other_ttl and self._ping(request, facts, other_ttl)
+            ping = self._ping(entry, facts, request, None)
+            other_ping = other_ttl and self._ping(entry, facts, request, other_ttl)
         except ValueError as error:
             self._findings.refuse_value(place, key, f"{entry.request} {error}")
             return None
@@ -379,13 +394,17 @@ class _Loader:
             self._findings.warn_value(place, doubtful, message)
         return prefix
 
-    def _ping(self, request: Request, facts: ModelFacts, ttl: Ttl | None) -> Ping:
-        """The ping of a request, made once for all prefixes that have it in common."""
-        memo = (id(request), ttl, facts.min_max_tokens)
-        if memo not in self._pings:
+    def _ping(self, entry: PrefixEntry, facts: ModelFacts, request: Request, ttl: Ttl | None) -> Ping:
+        """The ping of a request, made once for all prefixes that have the file in common."""
+        memo = (entry.request, entry.api, entry.model_id, facts.family, facts.min_max_tokens, ttl)
+        ping = self._pings.get(memo)
+        if ping is None:
             asking = requests.with_ttl(request, ttl) if ttl else request
-            self._pings[memo] = request, requests.make_ping(asking, facts, self._key)
-        return self._pings[memo][1]
+            ping = requests.make_ping(asking, facts, self._key)
+            ping = replace(ping, request=self._shelf.put(ping.request)) if self._shelf else ping
+            if entry.request is not None:
+                self._pings[memo] = ping
+        return ping
 
     def _share(self, value: Value) -> Value:
         """The first value that is equal to this one: prefixes by the thousand have most of theirs in common."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,8 @@ class Request:
 
     api: Api
     dialect: Dialect
-    arguments: Mapping[str, Any]
-    body: Body
+    arguments: Mapping[str, Any] = field(repr=False)
+    body: Body = field(repr=False)
     reading: Reading
 
     @property
@@ -72,7 +72,7 @@ class Ping:
         sketch: of the production request up to its last cache point.
     """
 
-    request: dict[str, object]
+    request: Mapping[str, object] = field(repr=False)
     digest: str
     cached_bytes: int
     cached_characters: int
