@@ -7,7 +7,7 @@ Bedrock user guide, "Prompt caching", and the Anthropic prompt caching page, bot
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -53,7 +53,7 @@ class Block:
     index: int
     part: int
     role: str
-    content: Any
+    content: Any = field(repr=False)
     marker: Ttl | None = None
 
 
@@ -71,9 +71,9 @@ class Reading:
 
     dialect: Dialect
     blocks: tuple[Block, ...]
-    output_format: Any
-    system_settings: Mapping[str, Any]
-    message_settings: Mapping[str, Any]
+    output_format: Any = field(repr=False)
+    system_settings: Mapping[str, Any] = field(repr=False)
+    message_settings: Mapping[str, Any] = field(repr=False)
 
     @property
     def cache_points(self) -> tuple[Block, ...]:

@@ -29,9 +29,9 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     readable = log_format == "console" or (log_format == "auto" and stream.isatty())
     shared: list[Any] = [structlog.stdlib.add_log_level, _without_exception_text, _plain_values]
     # JSON escapes by itself what a terminal would obey, or take for another line.
-    renderers: list[Any] = (
-        [_one_line, structlog.dev.ConsoleRenderer(sort_keys=False)] if readable else [structlog.processors.JSONRenderer()]
-    )
+    renderers: list[Any] = [structlog.processors.JSONRenderer()]
+    if readable:
+        renderers = [_one_line, structlog.dev.ConsoleRenderer(sort_keys=False)]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -10,7 +10,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -85,7 +85,7 @@ class _Registry:
     """
 
     path: Path
-    text: str
+    text: str = field(repr=False)
     document: Document | None
     key: bytes
     load: Callable[[Path], Registry]
@@ -117,7 +117,7 @@ class Cut:
 
     request: Request
     digest: str
-    content: bytes
+    content: bytes = field(repr=False)
     left_out: int
 
 

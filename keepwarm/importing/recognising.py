@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from keepwarm.dialects import Dialect, Reading, stable_end
@@ -44,7 +44,7 @@ class Recognised:
     kind: str
     api: Api
     dialect: Dialect
-    data: Mapping[str, Any]
+    data: Mapping[str, Any] = field(repr=False)
     model_id: str = ""
     region: str = ""
     operation: str = ""

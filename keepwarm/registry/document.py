@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from keepwarm.registry.files import Files
 
 Location = tuple[str | int, ...]
 
+_MAX_BYTES = 100_000_000
 _MAX_VALUES = 1_000_000
+_MAX_NODES = 3 * _MAX_VALUES  # of the text itself, keys included
 _MAX_DEPTH = 100
 _MAX_KEY = 100
 _PLAIN_TAG = "tag:yaml.org,2002:"
@@ -37,8 +39,8 @@ class Document:
     """
 
     path: str
-    data: Any
-    root: yaml.Node
+    data: Any = field(repr=False)
+    root: yaml.Node = field(repr=False)
 
     def line(self, location: Location) -> int:
         """The 1-based line of the deepest part of a location that exists."""
@@ -77,9 +79,11 @@ def read_document(path: Path, files: Files | None = None) -> Document:
     """
     name = str(path)
     try:
-        content = (files or Files()).read(path)
+        content = (files or Files()).read(path, _MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ConfigError([Problem(name, 0, "", f"is larger than {_MAX_BYTES:,} bytes; keep prompts in files")])
         content.decode()
-        _check_depth(name, content)
+        _check_shape(name, content)
         root = _Loader(content).get_single_node()
     except OSError as error:
         hint = "KEEPWARM_REGISTRY names the registry; config/registry.example.yaml shows every key"
@@ -123,11 +127,15 @@ class _Loader(CParser, _Resolver):
         _Resolver.__init__(self)
 
 
-def _check_depth(name: str, content: bytes) -> None:
-    """Refuse deep nesting before libyaml composes it, which recurses in C until the process dies."""
-    loader, depth = _Loader(content), 0
+def _check_shape(name: str, content: bytes) -> None:
+    """Refuse deep nesting before libyaml composes it, which recurses in C until the process dies; and endless lists."""
+    loader, depth, nodes = _Loader(content), 0, 0
     while loader.check_event():
         event: Any = loader.get_event()
+        nodes += isinstance(event, yaml.NodeEvent)
+        if nodes > _MAX_NODES:
+            message = f"holds more than {_MAX_NODES:,} keys and values"
+            raise ConfigError([Problem(name, event.start_mark.line + 1, "", message)])
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

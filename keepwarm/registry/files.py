@@ -57,7 +57,7 @@ class Files:
                 found = os.fstat(stream.fileno())  # before reading: what is written meanwhile moves it on
                 stamp = _stamp(found)
                 content = stream.read(at_most)
-                if content and not found.st_size:
+                if content is None or (content and not found.st_size):  # None: it would have to wait
                     raise _no_file()
         except OSError as error:
             self._seen[path] = _Seen(None, str(error.errno).encode(), at_most)

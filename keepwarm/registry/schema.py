@@ -194,7 +194,7 @@ class SystemShorthand(_Strict):
     """One system text with one cache point at its end."""
 
     file: Text | None = None
-    text: Prompt | None = None
+    text: Annotated[Prompt | None, Field(repr=False)] = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> SystemShorthand:
