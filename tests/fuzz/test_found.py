@@ -139,6 +139,15 @@ def test_a_prompt_at_the_wrong_place_is_not_quoted(tmp_path: Path, changes: dict
     assert PROMPT[:110] not in str(refusal(tmp_path, **changes))
 
 
+@pytest.mark.parametrize(
+    "region", ["eu-" + "x" * 6_000 + "-1", "eu-central-" + "1" * 6_000, "eu" + "-x" * 3_000 + "-1"]
+)
+def test_a_region_is_no_longer_than_aws_names_them(tmp_path: Path, region: str) -> None:
+    told = refusal(tmp_path, region=region, model_id="unknown")
+    assert "is not an AWS region" in str(told)
+    assert len(str(told)) < 500
+
+
 @pytest.mark.parametrize("name", ["x\ny", "x" * 101, "", "\x1b[2J"])
 def test_busy_hours_have_names_that_can_be_shown(tmp_path: Path, name: str) -> None:
     path = tmp_path / "registry.yaml"
