@@ -18,9 +18,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    Insert,
     Row,
     Select,
+    Table,
     and_,
     bindparam,
     delete,
@@ -60,6 +60,7 @@ from keepwarm.ledger.tables import (
     touch_row,
     touches,
 )
+from keepwarm.ledger.together import Together
 from keepwarm.model import Closing, Entry, Intent, Outcome, PauseOrder, Touch, Ttl, Verdict
 
 __all__ = ["Holder", "Lease", "Ledger", "hold"]
@@ -88,6 +89,7 @@ class Ledger:
         # reads share the one connection. Other databases arrange their writers themselves.
         self._write_lock = threading.Lock() if one_writer else None
         self._read_lock = self._write_lock if isinstance(engine.pool, StaticPool) else None
+        self._together = Together(engine, self._write_lock) if self._write_lock else None
         self._writer = uuid.uuid4().hex
         self._lease: Lease | None = None
 
@@ -159,7 +161,7 @@ class Ledger:
             raise LedgerError(f"{self._file} was deleted or replaced", hint=_DELETED_HINT)
         if self._lease is not None:
             return self._open_fenced(self._lease, intent, run_id)
-        return self._insert(insert(intents), intent_row(intent, run_id), "cannot write an intent to the ledger")
+        return self._insert(intents, intent_row(intent, run_id), "cannot write an intent to the ledger")
 
     def _open_fenced(self, lease: Lease, intent: Intent, run_id: str) -> int:
         term, trouble = lease.term, "cannot write an intent to the ledger"
@@ -180,7 +182,7 @@ class Ledger:
 
     def close_entry(self, number: int, outcome: Outcome) -> None:
         """Write what became of a ping; an entry is closed once, and only after it was opened."""
-        self._insert(insert(outcomes), outcome_row(number, outcome), f"cannot write the outcome of entry {number}")
+        self._insert(outcomes, outcome_row(number, outcome), f"cannot write the outcome of entry {number}")
 
     def add_touches(self, told: Collection[Touch]) -> set[str]:
         """Write the touches whose request id is not there yet, all or none of them.
@@ -210,11 +212,11 @@ class Ledger:
 
     def add_closing(self, closing: Closing) -> None:
         """Write that no more requests of a prefix come; it is on disk when this returns."""
-        self._insert(insert(closings), closing_row(closing), "cannot write a closing to the ledger")
+        self._insert(closings, closing_row(closing), "cannot write a closing to the ledger")
 
     def add_pause_order(self, order: PauseOrder) -> int:
         """Write that somebody paused or resumed; it is on disk when this returns its number."""
-        return self._insert(insert(pauses), pause_row(order), "cannot write a pause to the ledger")
+        return self._insert(pauses, pause_row(order), "cannot write a pause to the ledger")
 
     def set_cursor(self, source: str, value: str, at: datetime) -> None:
         """Remember how far a source of touches was read, in place of what was remembered before.
@@ -258,9 +260,12 @@ class Ledger:
         rows = self._rows(select(learnt))
         return {row.fingerprint: row.value for row in rows}, max((row.learnt_at for row in rows), default=None)
 
-    def _insert(self, statement: Insert, row: Mapping[str, Any], trouble: str) -> int:
-        with worded(trouble), held(self._write_lock), self._engine.begin() as connection:
-            return int(connection.execute(statement, row).inserted_primary_key[0])  # type: ignore[index]
+    def _insert(self, table: Table, row: Mapping[str, Any], trouble: str) -> int:
+        with worded(trouble):
+            if self._together:
+                return self._together.insert(table, row)
+            with self._engine.begin() as connection:
+                return int(connection.execute(insert(table), row).inserted_primary_key[0])  # type: ignore[index]
 
     # -- reading --------------------------------------------------------------------------------------------------
 
