@@ -94,13 +94,13 @@ class Frames(Events):
         at = 0
         while len(rest) - at >= _PRELUDE_BYTES:
             length = int.from_bytes(rest[at : at + 4])
-            if length > MAX_ANSWER_BYTES:
+            head = _PRELUDE_BYTES + int.from_bytes(rest[at + 4 : at + 8])
+            if not head + _CHECKSUM_BYTES <= length <= MAX_ANSWER_BYTES:
                 raise ValueError("this is no event stream")
             if len(rest) - at < length:
                 break
-            head = _PRELUDE_BYTES + int.from_bytes(rest[at + 4 : at + 8])
             self._keep(rest[at + head : at + length - _CHECKSUM_BYTES])
-            at += max(length, _PRELUDE_BYTES + _CHECKSUM_BYTES)
+            at += length
         self._rest = rest[at:]
 
 
