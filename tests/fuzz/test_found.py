@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from keepwarm.model import Api, Scope
 from keepwarm.pricing import CatalogError, parse_prices
 from keepwarm.registry import load_registry
 from keepwarm.registry.requests import build_request, read_request
+from keepwarm.reporter.passing import Frames
 from tests.fuzz.targets import CATALOG, CLAUDE, KEY, NOW, REGION
 
 ENTRY = {
@@ -137,6 +139,17 @@ def test_a_problem_is_one_line_and_ordinary_letters_stay() -> None:
 )  # fmt: skip
 def test_a_prompt_at_the_wrong_place_is_not_quoted(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert PROMPT[:110] not in str(refusal(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("lengths", [(0, 0), (15, 0), (40, 25), (40, 2**32 - 1), (2**32 - 1, 0)])
+def test_frames_that_cannot_be_are_no_event_stream_however_they_are_cut(lengths: tuple[int, int]) -> None:
+    stream = struct.pack("!II", *lengths) + b"x" * 100
+    for size in (1, 13, 108):
+        frames = Frames()
+        with pytest.raises(ValueError, match="no event stream"):  # noqa: PT012 - whichever piece shows it
+            for at in range(0, len(stream), size):
+                frames.add(stream[at : at + size])
+        assert frames.kept() == ()
 
 
 @pytest.mark.parametrize(
