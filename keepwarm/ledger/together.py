@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, insert
@@ -22,18 +22,27 @@ class _Write:
     """One row that a thread waits for.
 
     Attributes:
-        number: its key once it is on the disk.
+        gate: closed until the thread need not wait any more.
+        number: the row's, once it is on the disk.
         error: why it will not be.
     """
 
     table: Table
     row: Mapping[str, Any]
+    gate: threading.Lock = field(default_factory=threading.Lock)
     number: int = 0
     error: Exception | None = None
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.number or self.error)
 
 
 class Together:
     """Inserts rows, each of them on disk when its call returns; safe to use from many threads.
+
+    One thread at a time commits, first of all its own row. What has come meanwhile is committed by one of those who
+    came, so that nobody works for others for long.
 
     Args:
         turn: held while something is written, also by others.
@@ -44,6 +53,7 @@ class Together:
         self._turn = turn
         self._lock = threading.Lock()
         self._waiting: list[_Write] = []
+        self._committing = False
 
     def insert(self, table: Table, row: Mapping[str, Any]) -> int:
         """Write a row; its number, which the database gives where the row names none.
@@ -52,20 +62,34 @@ class Together:
             SQLAlchemyError, sqlite3.Error: it is not written.
         """
         own = _Write(table, row)
+        own.gate.acquire()
         with self._lock:
             self._waiting.append(own)
-        with self._turn:
-            if not own.number and not own.error:
-                self._commit(self._take(own))
+            waits, self._committing = self._committing, True
+        if waits:
+            own.gate.acquire()
+        if not own.ended:
+            self._commit_all()
         if own.error:
             raise own.error
         return own.number
 
-    def _take(self, own: _Write) -> list[_Write]:
-        """All that wait; also the own one, should whoever took it have come to grief."""
-        with self._lock:
-            taken, self._waiting = self._waiting, []
-        return taken if own in taken else [*taken, own]
+    def _commit_all(self) -> None:
+        """Commit what waits now, and let one of those who come meanwhile commit the rest."""
+        writes: list[_Write] = []
+        try:
+            with self._turn:
+                with self._lock:
+                    writes, self._waiting = self._waiting, []
+                self._commit(writes)
+        finally:
+            with self._lock:
+                # The first is the own one; others that something unforeseen left without an end come again.
+                self._waiting[:0] = [write for write in writes[1:] if not write.ended]
+                following = self._waiting[:1]
+                self._committing = bool(following)
+            for write in [*(write for write in writes if write.ended), *following]:
+                write.gate.release()
 
     def _commit(self, writes: Sequence[_Write]) -> None:
         try:
