@@ -16,6 +16,7 @@ from keepwarm.model import PauseOrder, Prefix, Scope
 # Nobody pauses for longer and means it: without an end is what they want.
 LONGEST = timedelta(days=366)
 MOST_CHARACTERS = 255
+_LONGEST_TAG = 600  # of key and value each 256 in a registry
 _SHOWN = 60  # characters of what cannot be understood
 
 _FOR = re.compile(r"^(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?$")
@@ -100,6 +101,8 @@ def order_of(
     """
     if scope is Scope.TAG and not any(target in tags_of(prefix) for prefix in prefixes) and not resumes:
         raise BadOrder(f"no prefix of the registry has the tag {target[:100]!r}; write key:value")
+    if not target.isprintable() or len(target) > _LONGEST_TAG:
+        raise BadOrder("no tag is called so; write key:value")
     why = check_words("why", said.get("why", ""), needed=not resumes)
     by = check_words("by", said.get("by", ""), needed=False)
     until = None if resumes else ends_at(said.get("for", ""), said.get("until", ""), now)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from keepwarm import fingerprint
 from keepwarm.fingerprint import BlockDigest, Sketch
@@ -101,8 +101,7 @@ def parse(raw: object, now: datetime, default_source: Source) -> ReportedTouch |
     try:
         return _parse(raw, now, default_source)
     except _RefusedError as error:
-        told = request_id if isinstance(request_id, str) and len(request_id) <= _MAX_NAME else ""
-        return Refused(error.reason, str(error), told)
+        return Refused(error.reason, str(error), request_id if _is_name(request_id) else "")
 
 
 def parse_closing(raw: object, now: datetime) -> tuple[datetime, str] | Refused:
@@ -142,9 +141,13 @@ def _parse(raw: object, now: datetime, default_source: Source) -> ReportedTouch:
 
 def _text(raw: Mapping[str, Any], name: str, longest: int) -> str:
     found = raw.get(name)
-    if not isinstance(found, str) or not 0 < len(found) <= longest or not found.isprintable():
+    if not _is_name(found, longest):
         raise _malformed(f"{name} must be a text of 1 to {longest} printable characters")
     return found
+
+
+def _is_name(found: object, longest: int = _MAX_NAME) -> TypeGuard[str]:
+    return isinstance(found, str) and 0 < len(found) <= longest and found.isprintable()
 
 
 def _word(kind: type[Word], raw: Mapping[str, Any], name: str) -> Word:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Files:
                 found = os.fstat(stream.fileno())  # before reading: what is written meanwhile moves it on
                 stamp = _stamp(found)
                 content = stream.read(at_most)
-                if content is None or (content and not found.st_size):  # None: it would have to wait
+                if content is None or (content and not found.st_size):
                     raise _no_file()
         except OSError as error:
             self._seen[path] = _Seen(None, str(error.errno).encode(), at_most)
@@ -90,7 +90,7 @@ class Files:
         return self._seen[path].digest
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: Path) -> IO[Any]:  # which answers None where it would have to wait
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     stream = os.fdopen(descriptor, "rb")
     mode = os.fstat(descriptor).st_mode

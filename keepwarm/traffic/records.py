@@ -345,7 +345,7 @@ def _without_none(holder: Mapping[str, Any]) -> dict[str, Any]:
 
 def _request_id(record: Mapping[str, Any]) -> str:
     found = record.get("requestId")
-    return found if isinstance(found, str) and len(found) <= 255 else ""
+    return found if isinstance(found, str) and len(found) <= 255 and found.isprintable() else ""
 
 
 def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -199,6 +199,7 @@ def intake(data: bytes) -> None:
     for found in (touches.parse(raw, NOW, Source.HTTP), touches.parse_closing(raw, NOW)):
         if isinstance(found, Refused):
             assert len(found.message) < _MOST_QUOTED
+            assert found.request_id.isprintable()
         elif isinstance(found, ReportedTouch):
             assert NOW - touches.MAX_AGE <= found.started_at <= NOW
             assert found.request_id.isprintable()

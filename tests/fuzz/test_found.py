@@ -101,6 +101,12 @@ def test_a_pause_until_the_end_of_the_calendar_is_refused(moment: str) -> None:
         pauses.order_of(Scope.ALL, "", {"why": "x", "until": moment}, (), NOW)
 
 
+@pytest.mark.parametrize("tag", ["\ud800", "a\0b", "team:" + "x" * 9_000])
+def test_no_pause_is_ended_of_a_tag_that_no_ledger_can_hold(tag: str) -> None:
+    with pytest.raises(pauses.BadOrder, match="no tag is called so"):
+        pauses.order_of(Scope.TAG, tag, {}, (), NOW, resumes=True)
+
+
 def test_a_record_of_a_long_operation_or_a_deep_body_is_not_recognised() -> None:
     record = {"schemaType": "ModelInvocationLog", "input": {"inputBodyJson": {}}, "operation": PROMPT}
     with pytest.raises(NotRecognised) as caught:

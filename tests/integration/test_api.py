@@ -169,6 +169,9 @@ BAD_ORDERS: list[tuple[str, object, int]] = [
     ("/v1/pause", {"why": "x", "all": "yes"}, 400),
     ("/v1/pause", {"why": "x", "tag": "team:none"}, 400),
     ("/v1/pause", {"why": "x", "all": False}, 400),
+    ("/v1/resume", {"tag": "\ud800"}, 400),
+    ("/v1/resume", {"tag": "a\0b"}, 400),
+    ("/v1/resume", {"tag": "x" * 9_000}, 400),
 ]
 
 
@@ -235,3 +238,10 @@ def test_a_name_is_looked_up_whatever_it_is_made_of(served: tuple[Daemon, Ask]):
         assert get(f"/v1/prefixes/{quote(name, safe='')}").status == 404
     assert get(f"/v1/prefixes?query={quote('%_*[')}").body["total"] == 0
     assert utc_now().isoformat()[:10] in get("/v1/summary").body["as_of"]
+
+
+def test_a_touch_whose_id_no_answer_can_hold_is_refused_and_the_others_are_taken(served: tuple[Daemon, Ask]):
+    _, post = served
+    receipt = post("/v1/touches", {"touches": [{"request_id": "\ud800"}, {"request_id": "a\nb"}, {"request_id": "ok"}]})
+    assert receipt.status == 200
+    assert [one["request_id"] for one in receipt.body["refused"]] == ["", "", "ok"]
