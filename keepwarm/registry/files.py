@@ -56,7 +56,7 @@ class Files:
             with _open(path) as stream:
                 found = os.fstat(stream.fileno())  # before reading: what is written meanwhile moves it on
                 stamp = _stamp(found)
-                content = stream.read(at_most)
+                content: bytes | None = stream.read(at_most)
                 if content is None or (content and not found.st_size):
                     raise _no_file()
         except OSError as error:

@@ -160,7 +160,10 @@ Name = Annotated[
         "a name; it has up to 63 letters, digits, dots, hyphens and underscores, and begins with a letter or digit",
     ),
 ]
-Region = Annotated[str, _formed(r"[a-z]{2,8}(-[a-z]{1,20}){1,3}-[0-9]{1,2}", "an AWS region; write for example eu-central-1")]
+Region = Annotated[
+    str,
+    _formed(r"[a-z]{2,8}(-[a-z]{1,20}){1,3}-[0-9]{1,2}", "an AWS region; write for example eu-central-1"),
+]
 RoleArn = Annotated[
     str,
     _formed(

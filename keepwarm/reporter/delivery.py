@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -21,6 +22,7 @@ PATH = "/v1/touches"
 _RETRYABLE = frozenset({408, 425, 429})
 _MAX_ANSWER_BYTES = 1_000_000
 _LONGEST_AGE_SECONDS = 3600.0
+_LONGEST_REASON = 64
 _TTLS = frozenset({"5m", "1h"})
 
 
@@ -118,21 +120,25 @@ def _read(body: bytes) -> Delivery:
     if answer is None:
         return _NOT_A_DAEMON
     rows = answer.get("refused")
-    reasons = [str(row.get("reason")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    reasons = (
+        [str(row.get("reason"))[:_LONGEST_REASON] for row in rows if isinstance(row, dict)]
+        if isinstance(rows, list)
+        else []
+    )
     return Delivery(True, refused=Counter(reasons))
 
 
 def _read_ttl(body: bytes) -> ToldTtl | Delivery:
     answer = _object(body) or {}
     ttl, age = answer.get("ttl"), answer.get("max_age_seconds")
-    if ttl not in _TTLS or not isinstance(age, int | float):
+    if not isinstance(ttl, str) or ttl not in _TTLS or not isinstance(age, int | float) or math.isnan(age):
         return _NOT_A_DAEMON
-    return ToldTtl(ttl, min(max(float(age), 1.0), _LONGEST_AGE_SECONDS))
+    return ToldTtl(ttl, float(min(max(age, 1.0), _LONGEST_AGE_SECONDS)))
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
     try:
         answer = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return answer if isinstance(answer, dict) else None

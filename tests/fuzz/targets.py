@@ -29,6 +29,7 @@ from keepwarm.pricing import parse_model_id
 from keepwarm.registry import Files, load_catalog, load_registry
 from keepwarm.registry.requests import build_request, check_request, make_ping, with_ttl
 from keepwarm.registry.schema import parse_duration
+from keepwarm.reporter import delivery
 from keepwarm.reporter.passing import MAX_ANSWER_BYTES, Frames
 from keepwarm.reporter.usage import usage_of_pieces
 from keepwarm.touches import Matcher, Refused, ReportedTouch
@@ -222,6 +223,16 @@ def catalog(data: bytes) -> None:
     assert found.models.keys() >= CATALOG.models.keys()
 
 
+def answers(data: bytes) -> None:
+    """What answers a reporter on the daemon's port is a receipt, a ttl, or no daemon."""
+    receipt = delivery._read(data)  # noqa: SLF001 - over a socket it would be a hundred times slower
+    assert all(len(reason) <= 64 for reason in receipt.refused)
+    told = delivery._read_ttl(data)  # noqa: SLF001
+    if isinstance(told, delivery.ToldTtl):
+        assert 1 <= told.max_age_seconds <= 3_600
+        assert Ttl(told.ttl)
+
+
 def words(data: bytes) -> None:
     """Windows, dates, holidays, durations, moments, cursors and model ids are understood or refused in words."""
     text = data.decode("utf-8", "replace")
@@ -243,7 +254,7 @@ def words(data: bytes) -> None:
 
 TARGETS: dict[str, Target] = {
     target.__name__: target
-    for target in (registry, request, catalog, importing, records, archives, events, frames, intake, words)
+    for target in (registry, request, catalog, importing, answers, records, archives, events, frames, intake, words)
 }
 
 

@@ -17,6 +17,7 @@ from keepwarm.model import Api, Scope
 from keepwarm.pricing import CatalogError, parse_prices
 from keepwarm.registry import load_registry
 from keepwarm.registry.requests import build_request, read_request
+from keepwarm.reporter import delivery
 from keepwarm.reporter.passing import Frames
 from tests.fuzz.targets import CATALOG, CLAUDE, KEY, NOW, REGION
 
@@ -188,3 +189,15 @@ def test_long_hours_are_refused_without_being_quoted(tmp_path: Path, key: str) -
 @pytest.mark.parametrize("changes", [{"tags": {"a": "x\ny"}}, {"tags": {"x\x1by": "a"}}, {"profile": "x\ny"}])
 def test_what_is_shown_elsewhere_is_one_line(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert "one line of printable characters" in str(refusal(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    "answer", ["[" * 100_000, '{"ttl": [], "max_age_seconds": 5}', '{"ttl": "5m", "max_age_seconds": NaN}']
+)
+def test_what_is_no_answer_of_a_daemon_breaks_no_reporter(answer: str) -> None:
+    assert delivery._read_ttl(answer.encode()) == delivery._NOT_A_DAEMON  # noqa: SLF001
+
+
+def test_a_ttl_that_is_believed_for_ever_is_believed_for_an_hour() -> None:
+    told = delivery._read_ttl(b'{"ttl": "1h", "max_age_seconds": 1' + b"0" * 400 + b"}")  # noqa: SLF001
+    assert told == delivery.ToldTtl("1h", 3600.0)
