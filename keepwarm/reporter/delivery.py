@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import math
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -120,18 +119,16 @@ def _read(body: bytes) -> Delivery:
     if answer is None:
         return _NOT_A_DAEMON
     rows = answer.get("refused")
-    reasons = (
-        [str(row.get("reason"))[:_LONGEST_REASON] for row in rows if isinstance(row, dict)]
-        if isinstance(rows, list)
-        else []
-    )
-    return Delivery(True, refused=Counter(reasons))
+    refused = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return Delivery(True, refused=Counter(str(row.get("reason"))[:_LONGEST_REASON] for row in refused))
 
 
 def _read_ttl(body: bytes) -> ToldTtl | Delivery:
     answer = _object(body) or {}
     ttl, age = answer.get("ttl"), answer.get("max_age_seconds")
-    if not isinstance(ttl, str) or ttl not in _TTLS or not isinstance(age, int | float) or math.isnan(age):
+    if not isinstance(ttl, str) or ttl not in _TTLS or not isinstance(age, int | float):
+        return _NOT_A_DAEMON
+    if not (age < 1 or age >= 1):  # json reads NaN
         return _NOT_A_DAEMON
     return ToldTtl(ttl, float(min(max(age, 1.0), _LONGEST_AGE_SECONDS)))
 
