@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import traceback
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -17,6 +19,9 @@ import structlog
 
 from keepwarm.errors import one_line
 from keepwarm.model import Event
+
+# Lines that may wait for a stream that takes none.
+_MOST_PENDING = 10_000
 
 _LIBRARIES = (
     "apscheduler", "botocore", "boto3", "urllib3", "alembic", "uvicorn", "asyncio", "watchfiles",
@@ -32,7 +37,7 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     renderers: list[Any] = [structlog.processors.JSONRenderer()]
     if readable:
         renderers = [_one_line, structlog.dev.ConsoleRenderer(sort_keys=False)]
-    handler = logging.StreamHandler(stream)
+    handler = _Lines(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.processors.TimeStamper("iso", utc=True), *shared],
@@ -58,6 +63,48 @@ def log(event: Event) -> None:
     logger = structlog.get_logger("keepwarm")
     stamp = event.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     logger.log(logging.getLevelNamesMapping()[event.severity.upper()], event.name, timestamp=stamp, **event.fields)
+
+
+class _Lines(logging.Handler):
+    """Writes lines to a stream, those of many threads together.
+
+    The handlers of the standard library hold a lock while they write, and a thread that writes lets go of Python's own
+    lock: with hundreds of threads at work it gets that back some milliseconds later, and all others wait for it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._pending: deque[str] = deque()
+        self._turn = threading.Lock()
+
+    def createLock(self) -> None:  # noqa: N802 - the base class wants this name
+        """None: nothing is held while a line is made."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or leave it to the thread that writes at this moment; wait only for a stream that is stuck."""
+        try:
+            self._pending.append(f"{self.format(record)}\n")
+            # Looked at again after each turn: a line may have come just before it ended.
+            while self._pending and self._turn.acquire(blocking=len(self._pending) > _MOST_PENDING):
+                try:
+                    self._write()
+                finally:
+                    self._turn.release()
+        except Exception:  # noqa: BLE001 - as the handlers of the standard library do
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what is left; `logging` calls it at the end of the process."""
+        with self._turn:
+            self._write()
+
+    def _write(self) -> None:
+        lines = "".join(self._pending.popleft() for _ in range(len(self._pending)))
+        if lines and not self._stream.closed:
+            self._stream.write(lines)
+            self._stream.flush()
 
 
 def _without_exception_text(_logger: Any, _method: str, fields: Any) -> Any:

@@ -5,8 +5,8 @@ They wire nothing themselves; `keepwarm.daemon` does.
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +38,7 @@ def run() -> None:
             code = service.run()
     if not service.drained:
         # Threads of pings that never answer would hold the process far longer than a supervisor waits.
-        sys.stderr.flush()
+        logging.shutdown()
         os._exit(code)
     raise typer.Exit(code)
 

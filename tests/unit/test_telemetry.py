@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -186,3 +188,69 @@ def test_without_a_stream_the_lines_go_to_stderr(capsys):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert json.loads(captured.err)["event"] == "ping_succeeded"
+
+
+class Slow(io.StringIO):
+    """A stream that keeps who writes to it until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.free = threading.Event(), threading.Event()
+        self.writes = 0
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        self.entered.set()
+        assert self.free.wait(10)
+        return super().write(text)
+
+
+def test_a_thread_does_not_wait_for_another_that_writes_and_no_line_is_lost():
+    stream = Slow()
+    telemetry.configure("info", "json", stream)
+    first = threading.Thread(target=telemetry.log, args=[event(number=0)])
+    first.start()
+    assert stream.entered.wait(10)
+    for number in range(1, 50):
+        telemetry.log(event(number=number))  # comes back although nothing can be written
+    stream.free.set()
+    first.join()
+    assert [line["number"] for line in lines(stream)] == list(range(50))
+    assert stream.writes == 2
+
+
+def test_lines_of_many_threads_are_whole_and_all_there():
+    stream = io.StringIO()
+    telemetry.configure("info", "json", stream)
+
+    def tell(number: int) -> None:
+        for each in range(200):
+            telemetry.log(event(number=1000 * number + each))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(tell, range(8)))
+    logging.getLogger().handlers[0].flush()
+    assert sorted(line["number"] for line in lines(stream)) == [1000 * a + b for a in range(8) for b in range(200)]
+
+
+def test_a_stream_that_takes_nothing_makes_threads_wait_in_the_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(telemetry, "_MOST_PENDING", 5)
+    stream = Slow()
+    telemetry.configure("info", "json", stream)
+    threads = [threading.Thread(target=telemetry.log, args=[event(number=number)]) for number in range(30)]
+    for thread in threads:
+        thread.start()
+    assert stream.entered.wait(10)
+    assert any(thread.is_alive() for thread in threads)
+    stream.free.set()
+    for thread in threads:
+        thread.join()
+    assert len(lines(stream)) == 30
+
+
+def test_a_stream_that_fails_ends_nothing(capsys: pytest.CaptureFixture[str]):
+    stream = io.StringIO()
+    telemetry.configure("info", "json", stream)
+    stream.close()
+    telemetry.log(event())
+    assert "Traceback" not in capsys.readouterr().err
