@@ -36,7 +36,7 @@ from keepwarm.cli.app import (
 from keepwarm.doctor import Evidence, Line, Sent, Status
 from keepwarm.errors import CredentialsRejected, KeepwarmError
 from keepwarm.model import Prefix
-from keepwarm.parts import Parts, opened
+from keepwarm.parts import Parts, mirror_of, opened
 from keepwarm.registry.production import production_prefix
 
 _ASK_ABOVE_USD = Decimal(1)
@@ -87,7 +87,7 @@ def doctor(
 
 
 def _admit(parts: Parts, prefix: Prefix, pings: int) -> _Patient:
-    production = production_prefix(parts.registry.path, prefix)
+    production = production_prefix(parts.registry.path, prefix, confined=mirror_of(parts.settings) is not None)
     characters = len(json.dumps(production.ping_request, default=lambda value: value.decode("utf-8", "replace")))
     at_most = judging.at_most_usd(prefix, parts.keeper.state(prefix.name), pings, characters)
     return _Patient(prefix, production, at_most)

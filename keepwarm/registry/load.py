@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
 from importlib import resources
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -328,11 +328,7 @@ class _Loader:
         return requests.read_text(self._beside(entry.system.file), self._files)
 
     def _beside(self, name: str) -> Path:
-        path = PurePath(name)
-        if self._confined and (path.is_absolute() or ".." in path.parts):
-            message = "lies outside the folder of a registry that comes from S3 or SSM; keep it there"
-            raise ConfigError([Problem(name, 0, "", message)])
-        return self._path.parent / path
+        return requests.beside(self._path, name, confined=self._confined)
 
     # -- the prefix -----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from keepwarm import dialects, fingerprint, replay
@@ -78,6 +78,22 @@ class Ping:
     cached_characters: int
     certain: bool
     sketch: fingerprint.Sketch
+
+
+def beside(registry: Path, name: str, *, confined: bool) -> Path:
+    """Where a file lies that a registry names.
+
+    Args:
+        confined: refuse what is neither beside nor below the registry.
+
+    Raises:
+        ConfigError: it is refused.
+    """
+    path = PurePath(name)
+    if confined and (path.is_absolute() or ".." in path.parts):
+        message = "lies outside the folder of a registry that comes from S3 or SSM; keep it there"
+        raise ConfigError([Problem(name, 0, "", message)])
+    return registry.parent / path
 
 
 def read_request(path: Path, api: Api, dialect: Dialect, model_id: str, files: Files | None = None) -> Request:

@@ -30,6 +30,7 @@ from keepwarm.ledger import Ledger
 from keepwarm.mirror import Mirror, Remote
 from keepwarm.parts import read_registry
 from keepwarm.registry import Files, load_catalog, load_registry
+from keepwarm.registry.production import production_prefix
 from keepwarm.settings import Settings, fingerprint_key, load_settings
 from keepwarm.web import Access, Address, Offers, Server, make_app, replies, server
 from tests.builders import CLAUDE
@@ -123,6 +124,15 @@ def test_a_registry_from_another_machine_reads_no_file_of_this_one(tmp_path: Pat
     told = refusal(path, confined=True)
     assert "lies outside the folder" in told
     assert CANARY not in told
+
+
+def test_doctor_reads_no_other_file_either_when_the_registry_has_changed_since(tmp_path: Path) -> None:
+    path = registry_naming(tmp_path, system={"text": "stable"})
+    prefix = load_registry(path, load_catalog(None), b"key", NOW, confined=True).prefixes[0]
+    assert production_prefix(path, prefix, confined=True).name == "a"
+    registry_naming(tmp_path, system={"file": "/etc/passwd"})
+    with pytest.raises(ConfigError, match="lies outside the folder"):
+        production_prefix(path, prefix, confined=True)
 
 
 def test_a_registry_in_s3_reads_no_file_of_this_machine(cloud: str, tmp_path: Path) -> None:
