@@ -67,6 +67,19 @@ class Situation:
     tripwires: Sequence[GuardStatus]
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is known of a prefix, believed until a moment.
+
+    Attributes:
+        tripped: those of its guards that hold it.
+    """
+
+    known: Known
+    tripped: tuple[GuardStatus, ...]
+    until: datetime
+
+
 class Answers:
     """Answers about one running daemon; safe to use from many threads.
 
@@ -91,7 +104,7 @@ class Answers:
         self._prefixes = prefixes
         self._situation = situation
         self._till = Till(parts.ledger, prefixes, self._state_of, now)
-        self._known: dict[str, tuple[Known, datetime]] = {}
+        self._known: dict[str, _Kept] = {}
         self._reading = threading.Lock()
 
     @contextmanager
@@ -149,18 +162,20 @@ class Answers:
     def summary(self, *, may_act: bool) -> Summary:
         """The daemon in one look."""
         now = self._now()
-        return self._summary(self._shown(now), now, may_act=may_act)
+        return self._summary(self._kept_at(now), now, may_act=may_act)[0]
 
     def reading(self) -> tuple[Summary, list[PrefixShown]]:
         """The daemon in one look, and all its prefixes; both at one moment, and worked out once."""
         now = self._now()
-        shown = self._shown(now)
-        return self._summary(shown, now, may_act=False), shown
+        return self._summary(self._kept_at(now), now, may_act=False)
 
-    def _summary(self, shown: list[PrefixShown], now: datetime, *, may_act: bool) -> Summary:
+    def _summary(self, kept: list[_Kept], now: datetime, *, may_act: bool) -> tuple[Summary, list[PrefixShown]]:
         found, folded = self._situation(), self._till.folded
-        holding = [status for status in self._guards(now) if status.state is GuardState.TRIPPED]
-        return Summary(
+        shown = [self._show(one.known, now) for one in kept]
+        of_all = (*self._parts.gate.statuses_in_all(now), *found.tripwires)
+        tripped = [status for status in of_all if status.state is GuardState.TRIPPED]
+        tripped += [status for one in kept for status in one.tripped]
+        summary = Summary(
             as_of=now,
             version=__version__,
             role=found.role,
@@ -171,9 +186,10 @@ class Answers:
             money=folded.takings(""),
             money_as_of=folded.as_of,
             registry=found.registry,
-            guards=[shown_prefixes.show_guard(status) for status in holding],
+            guards=[shown_prefixes.show_guard(status) for status in tripped],
             may_act=may_act,
         )
+        return summary, shown
 
     def prefixes(self, wanted: Wanted) -> PrefixList:
         """A page of prefixes.
@@ -182,7 +198,8 @@ class Answers:
             BadCursor: the cursor is not of this list.
         """
         now = self._now()
-        items, following, total = shown_prefixes.choose(self._shown(now), wanted)
+        shown = [self._show(one.known, now) for one in self._kept_at(now)]
+        items, following, total = shown_prefixes.choose(shown, wanted)
         return PrefixList(now, items, following, total)
 
     def decisions(self, name: str) -> Decisions | None:
@@ -215,26 +232,29 @@ class Answers:
         tripwire = [status for status in self._situation().tripwires if status.prefix == prefix.name]
         return [*self._parts.gate.statuses(prefix, self._state_of(prefix.name), now), *tripwire]
 
-    def _shown(self, now: datetime) -> list[PrefixShown]:
-        return [self._show(known, now) for prefix in self._prefixes() if (known := self._know(prefix, now))]
+    def _kept_at(self, now: datetime) -> list[_Kept]:
+        return [kept for prefix in self._prefixes() if (kept := self._know(prefix, now))]
 
     def _show(self, known: Known, now: datetime) -> PrefixShown:
         name, folded = known.prefix.name, self._till.folded
         return shown_prefixes.show(known, folded.takings(name), folded.early_loss_rate(name), now)
 
-    def _know(self, prefix: Prefix, now: datetime) -> Known | None:
+    def _know(self, prefix: Prefix, now: datetime) -> _Kept | None:
         kept = self._known.get(prefix.name)
-        if kept and kept[0].prefix is prefix and now < kept[1]:
-            return kept[0]
+        if kept and kept.known.prefix is prefix and now < kept.until:
+            return kept
         keeper, pause = self._parts.keeper, self._parts.pausing.holding(prefix, now)
         try:
             decision, state = keeper.look(prefix.name), keeper.state(prefix.name)
         except ConfigError:
             return None  # gone with a reload meanwhile
         known = Known(prefix, state, decision, pause, self._recent.last_ping(prefix.name))
+        guards = self._parts.gate.statuses(prefix, state, now)
+        tripped = tuple(status for status in guards if status.state is GuardState.TRIPPED)
         ends = (now + _BELIEVED, decision.at, decision.warm_until, pause.until if pause else None)
-        self._known[prefix.name] = known, min(end for end in ends if end and end > now)
-        return known
+        kept = _Kept(known, tripped, min(end for end in ends if end and end > now))
+        self._known[prefix.name] = kept
+        return kept
 
     def _state_of(self, name: str) -> PrefixState:
         try:
@@ -254,10 +274,10 @@ class Answers:
             LedgerError: its pings cannot be read.
         """
         now, prefix = self._now(), self._find(name)
-        known = self._know(prefix, now) if prefix else None
-        if prefix is None or known is None:
+        kept = self._know(prefix, now) if prefix else None
+        if prefix is None or kept is None:
             return None
-        shown = self._show(known, now)
+        shown = self._show(kept.known, now)
         return PrefixPage(
             **{field.name: getattr(shown, field.name) for field in fields(PrefixShown)},
             fingerprint=prefix.fingerprint,
