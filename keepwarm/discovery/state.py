@@ -41,15 +41,15 @@ def load_state(path: Path, history: dict[str, Any], tally: Tally) -> Position:
         matching = data["version"] == _VERSION and data["history"] == history
     except FileNotFoundError:
         return Position(history)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise _problem(path, "is no state of keepwarm discover; remove it to begin anew") from None
     if not matching:
         raise _problem(path, "is the state of another history; name another file, or remove it to begin anew")
     try:
         tally.restore(data["tally"])
-    except (KeyError, ValueError, TypeError):
+        return Position(history, data["place"])
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError):
         raise _problem(path, "is damaged; remove it to begin anew") from None
-    return Position(history, data["place"])
 
 
 def save_state(path: Path, position: Position, tally: Tally) -> None:

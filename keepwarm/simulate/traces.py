@@ -25,6 +25,7 @@ COLUMNS = ("t_seconds", "prefix_id", "prefix_tokens")
 MONDAY = datetime(2001, 1, 1, tzinfo=UTC)
 
 _GZIP = b"\x1f\x8b"
+_MOST_BYTES = 1_000_000_000  # unpacked
 _MOST_PROBLEMS = 20
 # Three centuries: beyond it are milliseconds that were taken for seconds.
 _LAST_SECOND = 1e10
@@ -115,7 +116,9 @@ def _text_of(path: Path) -> str:
     try:
         data = path.read_bytes()
         if data.startswith(_GZIP):
-            data = gzip.decompress(data)
+            data = gzip.GzipFile(fileobj=io.BytesIO(data)).read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise _refusal(path, 0, f"holds more than {_MOST_BYTES:,} bytes; take a part of it")
         return data.decode("utf-8-sig")
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise _refusal(path, 0, "is damaged: its gzip data ends early or is broken; fetch or write it again") from None
@@ -153,9 +156,9 @@ def _number(text: str, column: str, most: float) -> float:
     except ValueError:
         found = math.nan
     if math.isnan(found):
-        raise ValueError(f"{column} {text!r} is not a number")
+        raise ValueError(f"{column} {text!r:.40} is not a number")
     if not 0 <= found <= most:
-        raise ValueError(f"{column} {text!r} must be from 0 to {most:,.0f}")
+        raise ValueError(f"{column} {text!r:.40} must be from 0 to {most:,.0f}")
     return found
 
 

@@ -13,13 +13,14 @@ import struct
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from botocore.eventstream import EventStreamBuffer, ParserError
 
 from keepwarm import busyhours, dialects, fingerprint, pauses, replay, touches
 from keepwarm.dialects import DialectError
+from keepwarm.discovery.state import load_state
 from keepwarm.discovery.tally import Tally
 from keepwarm.emulator import eventstream
 from keepwarm.errors import ConfigError
@@ -32,6 +33,7 @@ from keepwarm.registry.schema import parse_duration
 from keepwarm.reporter import delivery
 from keepwarm.reporter.passing import MAX_ANSWER_BYTES, Frames
 from keepwarm.reporter.usage import usage_of_pieces
+from keepwarm.simulate.traces import read_trace
 from keepwarm.touches import Matcher, Refused, ReportedTouch
 from keepwarm.traffic.aws import fetch_body, read_lines
 from keepwarm.traffic.records import MAX_BODY_BYTES, Skip, Skipped, body_path, parse_record, read_record
@@ -63,6 +65,15 @@ class _Drawer(Files):
         if path.name not in self._content or path.parent != FOLDER:
             raise FileNotFoundError(2, "No such file or directory")
         return self._content[path.name][: None if at_most < 0 else at_most]
+
+
+class _Page(PurePosixPath):
+    """As much of a path as some readers use; its content is in memory."""
+
+    content = b""
+
+    def read_bytes(self) -> bytes:
+        return self.content
 
 
 class _Bucket:
@@ -233,6 +244,32 @@ def answers(data: bytes) -> None:
         assert Ttl(told.ttl)
 
 
+def traces(data: bytes) -> None:
+    """A trace of arrivals is in order, or refused with the lines that are wrong."""
+    page = _Page("trace.csv")
+    page.content = data
+    try:
+        found = read_trace(page)
+    except ConfigError as error:
+        _check_refusal(error)
+        return
+    assert found.arrivals
+    assert list(found.arrivals) == sorted(found.arrivals, key=lambda each: each.at)
+
+
+def state(data: bytes) -> None:
+    """A state of `discover` is taken up and can be written again, or refused."""
+    page = _Page("state.json")
+    page.content = data
+    tally = Tally(KEY, CATALOG)
+    try:
+        load_state(page, {}, tally)
+    except ConfigError as error:
+        _check_refusal(error)
+        return
+    json.dumps(tally.dump())
+
+
 def words(data: bytes) -> None:
     """Windows, dates, holidays, durations, moments, cursors and model ids are understood or refused in words."""
     text = data.decode("utf-8", "replace")
@@ -252,10 +289,10 @@ def words(data: bytes) -> None:
     parse_model_id(text)
 
 
-TARGETS: dict[str, Target] = {
-    target.__name__: target
-    for target in (registry, request, catalog, importing, answers, records, archives, events, frames, intake, words)
-}
+_ALL: tuple[Target, ...] = (
+    registry, request, catalog, importing, answers, traces, state, records, archives, events, frames, intake, words,
+)  # fmt: skip
+TARGETS = {target.__name__: target for target in _ALL}
 
 
 def _read_cursor(text: str) -> None:

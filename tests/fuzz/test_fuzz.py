@@ -26,7 +26,7 @@ def test_the_kept_inputs_keep_every_promise(target: str) -> None:
 
 
 @pytest.mark.parametrize("target", sorted(TARGETS))
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(chance=st.integers(0, 2**32 - 1))
 def test_what_others_wrote_is_read_or_refused_in_words(target: str, chance: int) -> None:
     random = Random(chance)
