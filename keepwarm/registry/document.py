@@ -1,7 +1,7 @@
 """A YAML file as plain data that remembers the line of every key.
 
 It does not know what the keys mean. Scalars follow YAML 1.2 (so `NO` is Norway and `22:00` is text), tags and
-duplicate keys are refused, and a file that nests deeper than a hundred levels or expands to more than a million values
+duplicate keys are refused, and a file that nests deeper than a hundred levels or expands by more than a million values
 is taken for an attack.
 """
 
@@ -83,7 +83,7 @@ def read_document(path: Path, files: Files | None = None) -> Document:
         if len(content) > _MAX_BYTES:
             raise ConfigError([Problem(name, 0, "", f"is larger than {_MAX_BYTES:,} bytes; keep prompts in files")])
         content.decode()
-        _check_shape(name, content)
+        nodes = _count(name, content)
         root = _Loader(content).get_single_node()
     except OSError as error:
         hint = "KEEPWARM_REGISTRY names the registry; config/registry.example.yaml shows every key"
@@ -99,7 +99,7 @@ def read_document(path: Path, files: Files | None = None) -> Document:
         raise ConfigError([Problem(name, 0, "", f"is not YAML: {str(error).splitlines()[0]}")]) from None
     if root is None:
         raise ConfigError([Problem(name, 0, "", "is empty; config/registry.example.yaml shows what it may hold")])
-    builder = _Builder(name)
+    builder = _Builder(name, nodes + _MAX_VALUES)
     data = builder.build(root, ())
     if builder.problems:
         raise ConfigError(builder.problems)
@@ -127,8 +127,11 @@ class _Loader(CParser, _Resolver):
         _Resolver.__init__(self)
 
 
-def _check_shape(name: str, content: bytes) -> None:
-    """Refuse deep nesting before libyaml composes it, which recurses in C until the process dies; and endless lists."""
+def _count(name: str, content: bytes) -> int:
+    """How many keys and values a text holds, before libyaml composes it.
+
+    Deep nesting is refused here, since composing recurses in C until the process dies; so are endless lists.
+    """
     loader, depth, nodes = _Loader(content), 0, 0
     while loader.check_event():
         event: Any = loader.get_event()
@@ -143,6 +146,7 @@ def _check_shape(name: str, content: bytes) -> None:
         if depth > _MAX_DEPTH:
             message = f"nests deeper than {_MAX_DEPTH} levels"
             raise ConfigError([Problem(name, event.start_mark.line + 1, "", message)])
+    return nodes
 
 
 _SCALARS: dict[str, Callable[[str], Any]] = {
@@ -157,16 +161,16 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
 class _Builder:
     """Turns nodes into values and collects what is refused."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, most: int) -> None:
         self._name = name
-        self._left = _MAX_VALUES
+        self._left = most
         self._open: set[int] = set()
         self.problems: list[Problem] = []
 
     def build(self, node: yaml.Node, location: Location) -> Any:
         self._left -= 1
         if self._left < 0:
-            message = f"expands to more than {_MAX_VALUES:,} values; aliases may not multiply"
+            message = f"expands by more than {_MAX_VALUES:,} values; aliases may not multiply"
             raise ConfigError([Problem(self._name, node.start_mark.line + 1, "", message)])
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, location)
