@@ -34,9 +34,10 @@ test: setup  ## every test that needs no AWS account, with the coverage gates
 	@$(BIN)/python -m pytest --cov -n 4 --dist worksteal
 	@$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100 --skip-covered
 
-bench: setup  ## what each policy captures (TRACES=DIRECTORY adds traces), and what the reporter adds to a call
+bench: setup  ## what each policy captures (TRACES=DIRECTORY adds traces), what the reporter adds to a call, scale in short
 	@$(BIN)/python benchmarks/policies.py --page docs/benchmarks.md
 	@$(BIN)/python benchmarks/reporter_overhead.py
+	@$(BIN)/python benchmarks/scale.py --prefixes 1000 --lifetime 20 --bodies own
 
 chaos: setup  ## break it as a seed says, some minutes long (SEED=7), and tell which invariants held
 	@PYTHONPATH=. $(BIN)/python -m tests.chaos.campaign --seed $(or $(SEED),7)
@@ -49,7 +50,7 @@ fuzz: setup .venv-fuzz/.ready  ## one reader of what others wrote, guided by cov
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --upgrade --target .venv-fuzz -r requirements/fuzz.txt
 	@touch $@
 
-PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/blind.py,keepwarm/permissions.py,keepwarm/pauses.py,keepwarm/views/*.py,keepwarm/alerts/kinds.py,keepwarm/alerts/heard.py,keepwarm/alerts/rules.py,keepwarm/alerts/lateness.py,keepwarm/alerts/pace.py,keepwarm/alerts/wording.py,keepwarm/differences.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/courses.py,keepwarm/accounting.py,keepwarm/clairvoyant.py,keepwarm/counterfactual.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py
+PURE := keepwarm/model.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/blind.py,keepwarm/permissions.py,keepwarm/pauses.py,keepwarm/views/*.py,keepwarm/alerts/kinds.py,keepwarm/alerts/heard.py,keepwarm/alerts/rules.py,keepwarm/alerts/lateness.py,keepwarm/alerts/pace.py,keepwarm/alerts/wording.py,keepwarm/differences.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/courses.py,keepwarm/accounting.py,keepwarm/rollups.py,keepwarm/sums.py,keepwarm/clairvoyant.py,keepwarm/counterfactual.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py
 
 lint: setup  ## style, types, layers
 	@$(BIN)/ruff check .

@@ -16,8 +16,10 @@ import boto3
 import pytest
 
 from benchmarks.endpoint import Load
+from benchmarks.scale import Round, write_registry
 from keepwarm.emulator.service import Service
 from keepwarm.emulator.wire import parse_call
+from keepwarm.registry import load_registry
 from tests.builders import CLAUDE, NOVA, shipped_catalog
 
 AT = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -156,3 +158,14 @@ def test_boto3_writes_and_then_reads_an_entry_of_it(served: str) -> None:
     with urlopen(f"{served}/told?account=AKIAONE&since=2026-01-01T00:00Z&until=2026-01-02T00:00Z") as told:
         assert json.load(told)["requests"] == 4
     client.close()
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own bodies", "shared bodies"])
+def test_the_prefixes_of_the_benchmark_are_those_of_a_sound_registry(tmp_path: Path, shared: bool) -> None:
+    path = write_registry(Round(120, shared, 30, 500, 30, tmp_path, "http://127.0.0.1:1"))
+    prefixes = load_registry(path, shipped_catalog(), bytes(32), AT).prefixes
+    assert len({prefix.fingerprint for prefix in prefixes}) == 120
+    assert {prefix.lifetime for prefix in prefixes} == {timedelta(seconds=30)}
+    sizes = [len(json.dumps(dict(prefix.ping_request))) for prefix in prefixes]
+    assert max(sizes) > 1_000_000 if shared else max(sizes) < 6_000
+    assert len(list(path.parent.glob("requests/**/*.json"))) == (12 if shared else 120)
