@@ -23,7 +23,7 @@ Location = tuple[str | int, ...]
 
 _MAX_BYTES = 100_000_000
 _MAX_VALUES = 1_000_000
-_MAX_NODES = 3 * _MAX_VALUES  # of the text itself, keys included
+_MAX_NODES = 5 * _MAX_VALUES  # of the text itself, keys included; a hundred thousand long entries are four million
 _MAX_DEPTH = 100
 _MAX_KEY = 100
 _PLAIN_TAG = "tag:yaml.org,2002:"
