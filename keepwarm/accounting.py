@@ -8,7 +8,6 @@ to the programs that read `keepwarm report --format json`.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,9 @@ from typing import NamedTuple
 
 from keepwarm import counterfactual
 from keepwarm.counterfactual import EXACT, Gathering, Terms, Traffic
-from keepwarm.model import Entry, Outcome, Span, Touch, Usage, Verdict
+from keepwarm.model import Entry, Span, Touch, Verdict
+from keepwarm.rollups import Rolled
+from keepwarm.sums import TOUCHING, Percentiles, Sums, Tokens, percentiles, put
 
 NO_TRAFFIC_SIGNAL = "no traffic signal: low 0, high one avoided write per hit ping"
 TRAFFIC = (
@@ -28,8 +29,6 @@ TRAFFIC = (
 PARTLY_TRAFFIC = f"for some prefixes {TRAFFIC}; for the others {NO_TRAFFIC_SIGNAL}"
 
 _ZERO = Decimal(0)
-_TOUCHING = frozenset({Verdict.HIT, Verdict.PARTIAL, Verdict.REWRITE})
-_COLD = frozenset({Verdict.REWRITE, Verdict.UNCACHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +37,6 @@ class Bounds:
 
     low: Decimal
     high: Decimal
-
-
-@dataclass(frozen=True, slots=True)
-class Percentiles:
-    """Nearest-rank percentiles of ping latencies in milliseconds; None without a ping."""
-
-    p50: int | None
-    p95: int | None
-
-
-class Tokens(NamedTuple):
-    """Tokens that Bedrock billed for the pings: read from and written to the cache, uncached input, output."""
-
-    read: int
-    written: int
-    input: int
-    output: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +117,7 @@ def make_report(
     until: datetime,
     backgrounds: Mapping[str, Background] | None = None,
     touches: Iterable[Touch] = (),
+    rolled: Rolled | None = None,
 ) -> Report:
     """Sum up ledger entries in one pass.
 
@@ -146,10 +129,16 @@ def make_report(
         backgrounds: by name of prefix. Prefixes without one are reported from the ledger alone, and those without
             entries with zeros.
         touches: in any order; give those from a lifetime before `since` on, too.
+        rolled: days that were summed up before; entries and touches are then those before and behind them, the former
+            from the beginning of the day of `since` on.
     """
     known = backgrounds or {}
-    gathering = Gathering(touches)
+    gathering = Gathering(touches, rolled.walked if rolled else None)
     prefixes = {name: _Prefix(background) for name, background in known.items()}
+    for part in rolled.parts if rolled else ():
+        own = prefixes.setdefault(part.prefix, _Prefix(known.get(part.prefix)))
+        own.sums.merge(part.sums)
+        own.touched += part.warm
     for entry in entries:
         prefix = prefixes.get(entry.intent.prefix)
         if prefix is None:
@@ -190,68 +179,6 @@ def to_json(report: Report) -> dict[str, object]:
 # -- summing up ---------------------------------------------------------------------------------------------------
 
 
-_NO_TOKENS = Tokens(0, 0, 0, 0)
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Running sums of the pings of one prefix, or of all."""
-
-    pings: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
-    entries: int = 0
-    paid_entries: int = 0
-    cost_usd: Decimal = _ZERO
-    avoidable_usd: Decimal = _ZERO
-    freed_tokens: int = 0
-    tokens: Tokens = _NO_TOKENS
-    warm_ms: array[int] = field(default_factory=lambda: array("q"))
-    cold_ms: array[int] = field(default_factory=lambda: array("q"))
-
-    @property
-    def provisioned(self) -> bool:
-        """Whether any ping ran on provisioned throughput."""
-        return self.paid_entries < self.entries
-
-    def add(self, entry: Entry) -> None:
-        """Add one ping."""
-        outcome = entry.outcome
-        self.entries += 1
-        self.pings[entry.verdict] += 1
-        if not entry.intent.provisioned:
-            self.paid_entries += 1
-            self.add_money(entry.cost_usd, outcome.avoidable_usd if outcome else _ZERO)
-        if outcome:
-            self.add_outcome(outcome, provisioned=entry.intent.provisioned)
-
-    def add_money(self, cost_usd: Decimal, avoidable_usd: Decimal) -> None:
-        """Add exactly."""
-        self.cost_usd = EXACT.add(self.cost_usd, cost_usd)
-        self.avoidable_usd = EXACT.add(self.avoidable_usd, avoidable_usd)
-
-    def add_outcome(self, outcome: Outcome, *, provisioned: bool) -> None:
-        """Add tokens and latency of one ping."""
-        if outcome.usage:
-            self.tokens = _add_usage(self.tokens, outcome.usage)
-            if provisioned and outcome.verdict is Verdict.HIT:
-                self.freed_tokens += outcome.usage.cache_read_tokens
-        if outcome.verdict is Verdict.HIT:
-            self.warm_ms.append(outcome.latency_ms)
-        elif outcome.verdict in _COLD:
-            self.cold_ms.append(outcome.latency_ms)
-
-    def merge(self, other: _Sums) -> None:
-        """Add the sums of another."""
-        for verdict, count in other.pings.items():
-            self.pings[verdict] += count
-        self.entries += other.entries
-        self.paid_entries += other.paid_entries
-        self.add_money(other.cost_usd, other.avoidable_usd)
-        self.freed_tokens += other.freed_tokens
-        self.tokens = Tokens(*(mine + its for mine, its in zip(self.tokens, other.tokens, strict=True)))
-        self.warm_ms.extend(other.warm_ms)
-        self.cold_ms.extend(other.cold_ms)
-
-
 class _Saved(NamedTuple):
     """Bounds of what organic requests saved, in money and in tokens of provisioned capacity."""
 
@@ -266,7 +193,7 @@ class _Prefix:
     """One prefix while the entries go by."""
 
     background: Background | None
-    sums: _Sums = field(default_factory=_Sums)
+    sums: Sums = field(default_factory=Sums)
     touched: list[Span] = field(default_factory=list)
     traffic: Traffic | None = None
 
@@ -292,16 +219,10 @@ class _Prefix:
 
     def warm(self, entry: Entry) -> None:
         """Note how long the entry lives from this ping on."""
-        if not self.background or not self.busy or entry.verdict not in _TOUCHING:
+        if not self.background or not self.busy or entry.verdict not in TOUCHING:
             return
         start = entry.intent.started_at
-        end = start + self.background.lifetime(entry)
-        last = self.touched[-1] if self.touched else None
-        # Unbroken runs are kept as one span: a week of pings is then a handful of them.
-        if last and last.start <= start <= last.end:
-            self.touched[-1] = Span(last.start, max(last.end, end))
-        else:
-            self.touched.append(Span(start, end))
+        put(self.touched, Span(start, start + self.background.lifetime(entry)))
 
     def busy_and_warm(self) -> tuple[timedelta, timedelta]:
         """How much busy time there was, and in how much of it the entry was warm."""
@@ -328,7 +249,7 @@ def _account(name: str, prefix: _Prefix) -> Account:
 
 
 def _total(prefixes: Sequence[_Prefix]) -> Account:
-    sums, saved = _Sums(), _Saved(_ZERO, _ZERO, 0, 0)
+    sums, saved = Sums(), _Saved(_ZERO, _ZERO, 0, 0)
     busy, warm = timedelta(0), timedelta(0)
     for prefix in prefixes:
         sums.merge(prefix.sums)
@@ -352,7 +273,7 @@ def _total(prefixes: Sequence[_Prefix]) -> Account:
 
 def _make_account(
     name: str,
-    sums: _Sums,
+    sums: Sums,
     saved: _Saved,
     *,
     basis: str,
@@ -371,8 +292,8 @@ def _make_account(
         basis=basis,
         net_usd=net if priced else None,
         warm_share_of_busy_time=warm / busy if busy else None,
-        latency_warm_ms=_percentiles(sums.warm_ms),
-        latency_cold_ms=_percentiles(sums.cold_ms),
+        latency_warm_ms=percentiles(sums.warm_ms),
+        latency_cold_ms=percentiles(sums.cold_ms),
         tokens=sums.tokens,
         break_even_requests_per_day=None,
         capacity_freed_tokens=(saved.low_tokens, saved.high_tokens) if provisioned else None,
@@ -387,22 +308,6 @@ def _add_saved(one: _Saved, other: _Saved) -> _Saved:
         low_tokens=one.low_tokens + other.low_tokens,
         high_tokens=one.high_tokens + other.high_tokens,
     )
-
-
-def _add_usage(tokens: Tokens, usage: Usage) -> Tokens:
-    return Tokens(
-        read=tokens.read + usage.cache_read_tokens,
-        written=tokens.written + usage.cache_write_tokens,
-        input=tokens.input + usage.input_tokens,
-        output=tokens.output + usage.output_tokens,
-    )
-
-
-def _percentiles(latencies_ms: array[int]) -> Percentiles:
-    if not latencies_ms:
-        return Percentiles(None, None)
-    ranked = sorted(latencies_ms)
-    return Percentiles(*(ranked[-(-len(ranked) * percent // 100) - 1] for percent in (50, 95)))
 
 
 # -- stretches of time --------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from keepwarm.notify import Notifier
 from keepwarm.outlets import Outlets, outlets_of
 from keepwarm.parts import Parts, mirror_of, opened, read_registry
 from keepwarm.registry import Files, Registry
+from keepwarm.rolling import Roller
 from keepwarm.scheduler import Scheduler
 from keepwarm.settings import Settings, fingerprint_key
 from keepwarm.watching import Watcher
@@ -106,6 +107,7 @@ class Daemon:
         )
         self._front = Front(self, outlets.recent, outlets.stream, now, outlets.metrics)
         self._watcher = Watcher(parts.settings.watch, parts.registry.files, self._follow, now, self.observe)
+        self._roller = Roller(parts.ledger, lambda: self._prefixes, parts.keeper.state, now, parts.settings.kept_for)
         self.address: Address | None = None
         self.drained = True
 
@@ -124,6 +126,7 @@ class Daemon:
             self._alerts.kept(self),
             self._front.kept(),
             self._watcher.kept(),
+            self._roller.kept(lambda: self.leading),
             ears.listening(
                 parts.settings,
                 self.listener,

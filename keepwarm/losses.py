@@ -1,49 +1,33 @@
 """Looks at what each prefix lost in the last seven days, for its tripwire.
 
 It stops nothing: the gate does, by what it is told. A prefix whose pings cost less than its limit cannot have lost
-more, so only the others' touches are read.
+more, so only the others' touches are read, of days that are summed up their sums.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
 
-from keepwarm.counterfactual import Gathering, Traffic
+from keepwarm import accounting, rolling
+from keepwarm.accounting import Background
+from keepwarm.counterfactual import Traffic
 from keepwarm.gate import Gate
 from keepwarm.guards import tripwire
-from keepwarm.guards.spending import Spent, say_usd
+from keepwarm.guards.spending import say_usd
 from keepwarm.guards.tripwire import WINDOW, Net
-from keepwarm.model import Entry, Guard, GuardState, GuardStatus, Prefix, PrefixState, Touch, Ttl
+from keepwarm.ledger import Ledger
+from keepwarm.model import Guard, GuardState, GuardStatus, Prefix, PrefixState, Ttl
 from keepwarm.simulate import terms_of
 
 # How often the daemon looks: the window moves by half a percent in the meantime.
 LOOK_EVERY = timedelta(hours=1)
-
-
-class Book(Protocol):
-    """What keeps entries, touches and that a tripwire has tripped: `ledger.Ledger`."""
-
-    def entries(self, since: datetime | None, until: datetime | None, prefix: str | None = None) -> Iterator[Entry]:
-        """Entries of a prefix that started in [since, until)."""
-
-    def touches(self, since: datetime | None, until: datetime | None, prefix: str | None = None) -> Iterator[Touch]:
-        """Touches of a prefix that started in [since, until)."""
-
-    def spent(self, since: datetime, lately: datetime, up_to: int | None = None) -> list[Spent]:
-        """What was spent per prefix since a moment."""
-
-    def cursor(self, source: str) -> str | None:
-        """What was remembered under a name."""
-
-    def set_cursor(self, source: str, value: str, at: datetime) -> None:
-        """Remember it."""
+_ZERO = Decimal(0)
 
 
 def look(
-    book: Book,
+    book: Ledger,
     prefixes: Iterable[Prefix],
     state_of: Callable[[str], PrefixState],
     now: datetime,
@@ -58,13 +42,25 @@ def look(
         LedgerError: it cannot be read.
     """
     costs = {spent.prefix: spent.month_usd for spent in book.spent(now - WINDOW, now)}
+    looking = list(prefixes)
+    stopped_at = book.cursors([_place(prefix.name) for prefix in looking])
+    # One that tripped at another limit was judged by what somebody has changed since.
+    tripped = {each.name for each in looking if stopped_at.get(_place(each.name)) == str(each.limits.tripwire_usd)}
+    closer = [
+        prefix
+        for prefix in looking
+        if tripwire.can_trip(
+            _least(prefix.limits.tripwire_usd, worry_usd), costs.get(prefix.name, _ZERO), tripped=prefix.name in tripped
+        )
+    ]
+    nets = _nets(book, closer, state_of, now) if closer else {}
     return [
-        _look(book, prefix, state_of(prefix.name), costs.get(prefix.name, Decimal(0)), now, worry_usd)
-        for prefix in prefixes
+        _status(prefix, state_of(prefix.name), costs.get(prefix.name, _ZERO), nets.get(prefix.name), tripped)
+        for prefix in looking
     ]
 
 
-def heed(book: Book, gate: Gate, statuses: Iterable[GuardStatus], now: datetime) -> list[str]:
+def heed(book: Ledger, gate: Gate, statuses: Iterable[GuardStatus], now: datetime) -> list[str]:
     """Let the gate hold the prefixes that have tripped, and remember them over a restart.
 
     Returns:
@@ -85,34 +81,41 @@ def heed(book: Book, gate: Gate, statuses: Iterable[GuardStatus], now: datetime)
     return changed
 
 
-def _look(
-    book: Book, prefix: Prefix, state: PrefixState, cost_usd: Decimal, now: datetime, worry_usd: Decimal | None
+def _least(limit: Decimal, worry_usd: Decimal | None) -> Decimal:
+    return limit if worry_usd is None else min(limit, worry_usd)
+
+
+def _status(
+    prefix: Prefix, state: PrefixState, cost_usd: Decimal, net: Net | None, tripped: Collection[str]
 ) -> GuardStatus:
     limit = prefix.limits.tripwire_usd
-    # One that tripped at another limit was judged by what somebody has changed since.
-    tripped = book.cursor(_place(prefix.name)) == str(limit)
-    closer = limit if worry_usd is None else min(limit, worry_usd)
-    if not tripwire.can_trip(closer, cost_usd, tripped=tripped):
+    if net is None:
         found = GuardState.OK if state.organic_at else GuardState.BLIND
         detail = f"pings cost {say_usd(cost_usd)} in seven days"
         return GuardStatus(Guard.TRIPWIRE, prefix.name, limit, None, found, detail)
-    net = _net(book, prefix, state, now)
-    found = tripwire.judge(limit, net, tripped=tripped)
+    found = tripwire.judge(limit, net, tripped=prefix.name in tripped)
     return GuardStatus(Guard.TRIPWIRE, prefix.name, limit, net.lost_usd, found, tripwire.detail_of(limit, net))
 
 
-def _net(book: Book, prefix: Prefix, state: PrefixState, now: datetime) -> Net:
-    since = now - WINDOW
+def _nets(
+    book: Ledger, prefixes: Collection[Prefix], state_of: Callable[[str], PrefixState], now: datetime
+) -> Mapping[str, Net]:
+    """Seven days of some prefixes, by name."""
     # What lived when the window began may have been billed as 1h.
-    before = since - prefix.lifetime * (Ttl.ONE_HOUR.duration / prefix.ttl.duration)
-    gathering, cost = Gathering(book.touches(before, now, prefix.name)), Decimal(0)
-    for entry in book.entries(before, now, prefix.name):
-        gathering.add(entry)
-        if entry.intent.started_at >= since and not entry.intent.provisioned:
-            cost += entry.cost_usd
-    traffic = gathering.figures({prefix.name: terms_of(prefix, state)}, since, now).get(prefix.name, Traffic())
+    longest = max(prefix.lifetime * (Ttl.ONE_HOUR.duration / prefix.ttl.duration) for prefix in prefixes)
+    told = rolling.told(book, now - WINDOW, now, longest, [prefix.name for prefix in prefixes])
+    backgrounds = {
+        prefix.name: Background(provisioned=prefix.provisioned, terms=terms_of(prefix, state_of(prefix.name)))
+        for prefix in prefixes
+    }
+    report = accounting.make_report(told.entries, now - WINDOW, now, backgrounds, told.touches, told.rolled)
+    return {account.name: _net(account) for account in report.prefixes}
+
+
+def _net(account: accounting.Account) -> Net:
+    traffic = account.traffic or Traffic()
     told = traffic.warm + traffic.cold + traffic.uncached
-    return Net(cost, traffic.avoided_low_usd, traffic.requests, told)
+    return Net(account.refresh_cost_usd or _ZERO, traffic.avoided_low_usd, traffic.requests, told)
 
 
 def _place(prefix: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from keepwarm import accounting, clock, garbage, losses, planner, simulate
+from keepwarm import accounting, clock, garbage, losses, planner, rolling, simulate
 from keepwarm.bedrock import Gateway
 from keepwarm.errors import ConfigError, KeepwarmError, Problem
 from keepwarm.gate import Gate
@@ -221,18 +221,19 @@ class _Overheard:
 
 
 def make_report(parts: Parts, since: datetime, until: datetime) -> accounting.Report:
-    """What the ledger says of [since, until), with what the registry knows of its prefixes."""
+    """What the ledger says of [since, until), with what the registry knows of its prefixes.
+
+    Where entries and touches are deleted (`KEEPWARM_RETENTION`), it is about whole days; see its own since and until.
+    """
     prefixes = parts.registry.prefixes
     # What is billed as 1h lives longer than a 5m prefix says.
     lives = [prefix.lifetime * (Ttl.ONE_HOUR.duration / prefix.ttl.duration) for prefix in prefixes]
-    longest = max(lives, default=timedelta(hours=1))
-    entries = parts.ledger.entries(since - longest, until)
-    touches = parts.ledger.touches(since - longest, until)
+    told = rolling.told(parts.ledger, since, until, max(lives, default=timedelta(hours=1)))
     backgrounds = {
-        prefix.name: simulate.background_of(prefix, parts.keeper.state(prefix.name), since, until)
+        prefix.name: simulate.background_of(prefix, parts.keeper.state(prefix.name), told.since, told.until)
         for prefix in prefixes
     }
-    return accounting.make_report(entries, since, until, backgrounds, touches)
+    return accounting.make_report(told.entries, told.since, told.until, backgrounds, told.touches, told.rolled)
 
 
 def guard_statuses(parts: Parts, now: datetime) -> list[GuardStatus]:

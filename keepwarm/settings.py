@@ -28,6 +28,9 @@ from keepwarm.model import LIMITS_IN_ALL, Limits
 PREFIX = "KEEPWARM_"
 _KEY_BYTES = 32
 _TOPIC = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}")
+_DAYS = re.compile(r"([1-9][0-9]{0,4})d")
+# The adaptive policy learns from eight weeks, caps want this month and tripwires seven days; with room to spare.
+LEAST_RETENTION = timedelta(days=70)
 _ADDRESS = "an http or https URL with a host, without user, password and fragment"
 
 
@@ -64,6 +67,17 @@ def _topic(given: str) -> str:
     if given and not _TOPIC.fullmatch(given):
         raise PydanticCustomError(
             "topic", "the ARN of a standard topic, such as arn:aws:sns:eu-west-1:123456789012:ops"
+        )
+    return given
+
+
+def _retention(given: str) -> str:
+    days = _DAYS.fullmatch(given)
+    if given != "all" and not (days and int(days[1]) >= LEAST_RETENTION.days):
+        raise PydanticCustomError(
+            "retention",
+            "`all`, or {days}d or more, such as 400d: the adaptive policy learns from eight weeks",
+            {"days": LEAST_RETENTION.days},
         )
     return given
 
@@ -123,6 +137,11 @@ class Settings(BaseSettings):
     )
     reconcile_seconds: Annotated[float, Field(gt=0)] = Field(
         30, description="How often every prefix is looked at anew, whatever its timer says."
+    )
+    retention: Annotated[str, AfterValidator(_retention)] = Field(
+        "400d",
+        description="How long the ledger keeps single pings and requests, as days (`400d`; 70 at least), or `all`. "
+        "What each day cost and saved is kept for ever.",
     )
     day_cap_usd: Annotated[Decimal, Field(ge=0)] = Field(
         LIMITS_IN_ALL.day_cap_usd,
@@ -310,6 +329,11 @@ class Settings(BaseSettings):
     def drain(self) -> timedelta:
         """`drain_seconds` as a duration."""
         return timedelta(seconds=self.drain_seconds)
+
+    @property
+    def kept_for(self) -> timedelta | None:
+        """`retention` as a duration; None for ever."""
+        return None if self.retention == "all" else timedelta(days=int(self.retention.removesuffix("d")))
 
     @property
     def follows_logs(self) -> bool:

@@ -22,6 +22,7 @@ from keepwarm.cli import (
     pauses,
     service,
     simulate,
+    tidy,
     track,
 )
 from keepwarm.cli.app import app
@@ -45,6 +46,7 @@ __all__ = [
     "pauses",
     "service",
     "simulate",
+    "tidy",
     "track",
 ]
 

@@ -120,6 +120,9 @@ def report(
         start = moment_since(since, until)
         with opened(settings()) as parts, err.status("adding up"):
             found = make_report(parts, start, until)
+        if found.since < start:
+            kept = f"whole days from {_iso(found.since)} on: single pings of then are deleted (KEEPWARM_RETENTION)"
+            err.print(kept, markup=False)
     if output is ReportFormat.JSON:
         print_json(accounting.to_json(found))
     elif output is ReportFormat.CSV:

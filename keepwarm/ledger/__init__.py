@@ -1,7 +1,8 @@
 """The ledger: every ping, written before it leaves and completed when its answer is in, and every touch it was told of.
 
-It prices nothing and sums nothing up (see `accounting`); it only ever inserts, cursors and what was learnt apart. This
-is the one room that knows SQLAlchemy; nothing but `LedgerError` leaves it.
+It prices nothing and sums nothing up (see `accounting`); it only ever inserts, cursors and what was learnt apart, and
+deletes only what is older than anybody wants it and summed up (`rolls`). This is the one room that knows SQLAlchemy;
+nothing but `LedgerError` leaves it.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from keepwarm.ledger.database import NEWER_HINT, held, open_engine, single_engin
 from keepwarm.ledger.files import identity, sqlite_file
 from keepwarm.ledger.lease import Lease, fenced
 from keepwarm.ledger.lock import Holder, hold
+from keepwarm.ledger.rolls import RolledRow, RolledState, Rolls
 from keepwarm.ledger.sums import spent_from, spent_query
 from keepwarm.ledger.tables import (
     ENTRY_COLUMNS,
@@ -63,7 +65,7 @@ from keepwarm.ledger.tables import (
 from keepwarm.ledger.together import Together
 from keepwarm.model import Closing, Entry, Intent, Outcome, PauseOrder, Touch, Ttl, Verdict
 
-__all__ = ["Holder", "Lease", "Ledger", "hold"]
+__all__ = ["Holder", "Lease", "Ledger", "RolledRow", "RolledState", "hold"]
 
 _PAGE_ROWS = 1_000
 _LEADER_HINT = "another daemon on this ledger leads now, or will in a moment; ask that one"
@@ -90,6 +92,7 @@ class Ledger:
         self._write_lock = threading.Lock() if one_writer else None
         self._read_lock = self._write_lock if isinstance(engine.pool, StaticPool) else None
         self._together = Together(engine, self._write_lock) if self._write_lock else None
+        self.rolls = Rolls(engine, self._write_lock, self._read_lock)
         self._writer = uuid.uuid4().hex
         self._lease: Lease | None = None
 
@@ -404,6 +407,13 @@ class Ledger:
         """How far a source of touches was read, as `set_cursor` was told; None before the first time."""
         rows = self._rows(select(cursors.c.value).where(cursors.c.source == source))
         return rows[0].value if rows else None
+
+    def cursors(self, sources: Collection[str]) -> dict[str, str]:
+        """What `cursor` says of each; those of before the first time are left out."""
+        wanted = sorted(sources)
+        parts = (wanted[start : start + _PAGE_ROWS] for start in range(0, len(wanted), _PAGE_ROWS))
+        query = select(cursors.c.source, cursors.c.value)
+        return {row.source: row.value for part in parts for row in self._rows(query.where(cursors.c.source.in_(part)))}
 
     def billed_ttls(self, fingerprints: Collection[str]) -> dict[str, Ttl]:
         """What the last write of each fingerprint was billed as; those whose writes never told it are left out."""

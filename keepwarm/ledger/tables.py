@@ -1,8 +1,8 @@
 """The tables of the ledger, and the way from a row to an `Entry` or a `Touch` and back.
 
-It connects to nothing. All tables but `cursors` and `leases` are insert-only: an intent is written before a ping
-leaves, its outcome when the answer is in, a touch when it is told, and no row of theirs is ever changed or deleted by
-keepwarm. What the tables look like in a database is decided by `migrations`; a test holds the two together.
+It connects to nothing. An intent is written before a ping leaves, its outcome when the answer is in, a touch when it is
+told, and no row of theirs is ever changed by keepwarm, nor deleted before it is older than the retention and summed up
+in `rolled_days`. What the tables look like in a database is decided by `migrations`; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -233,6 +233,35 @@ leases = Table(
     Column("holder", String(512), nullable=False),
     Column("key_check", String(64), nullable=False),
     Column("won_at", UtcDateTime),
+)
+
+# Days of UTC that are summed up, in the words of `rollups`; what has no row between two of them had neither pings nor
+# touches. Lost, they are summed up again, but not those whose intents, outcomes and touches are gone (`details`).
+rolled_days = Table(
+    "rolled_days",
+    metadata,
+    Column("day", UtcDateTime, primary_key=True),
+    Column("touches_seen", BigInteger, nullable=False),
+    Column("details", Boolean, nullable=False),
+)
+
+rolled_parts = Table(
+    "rolled_parts",
+    metadata,
+    Column("day", UtcDateTime, primary_key=True),
+    Column("prefix", String(255), primary_key=True),
+    Column("fingerprint", String(128), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# How things stood with a cache entry when a day ended.
+rolled_standings = Table(
+    "rolled_standings",
+    metadata,
+    Column("fingerprint", String(128), primary_key=True),
+    Column("day", UtcDateTime, primary_key=True),
+    Column("prefix", String(255), nullable=False),
+    Column("value", Text, nullable=False),
 )
 
 # Intents and outcomes have a number; an entry's columns carry the intent's, and tell an orphan by the outcome's moment.

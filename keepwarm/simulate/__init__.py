@@ -15,7 +15,7 @@ from keepwarm.simulate.comparison import (
     run,
 )
 from keepwarm.simulate.figures import Figures, Measure, Result
-from keepwarm.simulate.projection import Plan, PlannedPing, background_of, imagine, plan, project, terms_of
+from keepwarm.simulate.projection import Plan, PlannedPing, background_of, ground_of, imagine, plan, project, terms_of
 from keepwarm.simulate.replay import Happening, Kind, Learner, Rules, replay
 from keepwarm.simulate.traces import Arrival, Trace, read_trace, trace_of
 
@@ -36,6 +36,7 @@ __all__ = [
     "Trace",
     "background_of",
     "candidates",
+    "ground_of",
     "imagine",
     "name_of",
     "new_learner",

@@ -6,7 +6,7 @@ a write on a dead one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from keepwarm import accounting, busyhours, planner, pricing
 from keepwarm.counterfactual import Terms
 from keepwarm.model import Action, Decision, Entry, Intent, Outcome, Prefix, PrefixState, Reason, Ttl, Usage, Verdict
+from keepwarm.rollups import Ground
 
 # So many pings of a week are looked at one by one; a report over a thousand prefixes wants its answer in seconds.
 _SAMPLE = 400
@@ -122,12 +123,21 @@ def background_of(prefix: Prefix, state: PrefixState, since: datetime, until: da
     tokens = planner.tokens_of(prefix, state)
     return accounting.Background(
         busy=tuple(busyhours.spans(prefix.busy_hours, since, until)),
-        lifetime=lambda entry: planner.lifetime_of(prefix, PrefixState(billed_ttl=_known_ttl(prefix, entry))),
+        lifetime=_lifetime_of_entries(prefix),
         provisioned=prefix.provisioned,
         daily_refresh_cost_usd=_busy_day_cost(prefix, state, until),
         avoided_write_usd=pricing.avoided_write_usd(prefix.facts.prices, tokens, state.billed_ttl or prefix.ttl),
         terms=terms_of(prefix, state),
     )
+
+
+def ground_of(prefix: Prefix, state: PrefixState) -> Ground:
+    """What a day of a prefix is summed up with."""
+    return Ground(terms_of(prefix, state), _lifetime_of_entries(prefix))
+
+
+def _lifetime_of_entries(prefix: Prefix) -> Callable[[Entry], timedelta]:
+    return lambda entry: planner.lifetime_of(prefix, PrefixState(billed_ttl=_known_ttl(prefix, entry)))
 
 
 def _known_ttl(prefix: Prefix, entry: Entry) -> Ttl | None:

@@ -50,6 +50,7 @@ EXAMPLES = {
     "read_timeout_seconds": ("30.5", 30.5),
     "drain_seconds": ("0", 0),
     "reconcile_seconds": ("5", 5),
+    "retention": ("70d", "70d"),
     "day_cap_usd": ("12.50", Decimal("12.50")),
     "month_cap_usd": ("0", Decimal(0)),
     "stopped": ("true", True),
@@ -278,3 +279,16 @@ def test_systemd_can_hand_over_every_secret(monkeypatch, tmp_path):
     assert {name: getattr(settings, f"{name}_file") for name in secrets} == {
         name: tmp_path / f"keepwarm_{name}" for name in secrets
     }
+
+
+@pytest.mark.parametrize(("text", "kept"), [("", timedelta(days=400)), ("70d", timedelta(days=70)), ("all", None)])
+def test_the_ledger_is_kept_for_days_or_for_ever(monkeypatch, text, kept):
+    assert load(monkeypatch, KEEPWARM_RETENTION=text).kept_for == kept
+
+
+@pytest.mark.parametrize("text", ["69d", "0d", "400", "1y", "-70d", "all of it"])
+def test_a_retention_that_would_delete_what_is_still_needed_is_refused(monkeypatch, text):
+    with pytest.raises(ConfigError) as caught:
+        load(monkeypatch, KEEPWARM_RETENTION=text)
+    assert "KEEPWARM_RETENTION" in str(caught.value)
+    assert "70d or more" in str(caught.value)
