@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from types import FrameType
 
 from keepwarm import clock, differences, ears, garbage, losses, notices, planner, telemetry, tracing
-from keepwarm.alerts import Alerts, Lateness, alerts_of
+from keepwarm.alerts import Alert, Alerts, Lateness, alerts_of
 from keepwarm.errors import ConfigError, KeepwarmError, LedgerError
 from keepwarm.front import Front
 from keepwarm.keeper import Observer
@@ -388,6 +388,11 @@ class Daemon:
         if self._leadership:
             self._leadership.end()  # only now: whoever leads next would take a ping in flight for one that died
         self._tell("daemon_stopped", "info" if self.drained else "warning", drained=self.drained)
+
+    @property
+    def open_alerts(self) -> tuple[Alert, ...] | None:
+        """What is wrong now; None where nobody is told of alerts."""
+        return self._alerts.standing if self._alerts.judges else None
 
     @property
     def prefixes(self) -> tuple[Prefix, ...]:

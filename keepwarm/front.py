@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from keepwarm import clock
+from keepwarm.alerts import Alert, shown
 from keepwarm.answers import Answers, Situation
 from keepwarm.answers.acts import Acts
 from keepwarm.answers.recent import Recent
@@ -45,6 +46,10 @@ class House(Protocol):
     @property
     def prefixes(self) -> tuple[Prefix, ...]:
         """Those of the registry in force."""
+
+    @property
+    def open_alerts(self) -> tuple[Alert, ...] | None:
+        """What is wrong now; None where nobody is told of alerts."""
 
     @property
     def leader(self) -> str:
@@ -180,7 +185,8 @@ class Front:
 
     def _situation(self) -> Situation:
         house = self._house
-        return Situation(self.role(), house.leader, self._started_at, self._registry(), house.tripwires)
+        alerts = None if house.open_alerts is None else shown(house.open_alerts, {one.name for one in house.prefixes})
+        return Situation(self.role(), house.leader, self._started_at, self._registry(), house.tripwires, alerts)
 
     def _registry(self) -> RegistryShown:
         status = self._house.registry_status

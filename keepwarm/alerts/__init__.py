@@ -19,12 +19,12 @@ from keepwarm.alerts.lateness import Lateness
 from keepwarm.alerts.pace import Message
 from keepwarm.alerts.sender import Sender
 from keepwarm.alerts.sinks import sinks_of
-from keepwarm.alerts.wording import Origin
+from keepwarm.alerts.wording import Origin, shown
 from keepwarm.errors import KeepwarmError
 from keepwarm.model import Event
 from keepwarm.settings import Settings
 
-__all__ = ["Alert", "Alerts", "Kind", "Lateness", "Thresholds", "Tried", "alerts_of", "try_out"]
+__all__ = ["Alert", "Alerts", "Kind", "Lateness", "Thresholds", "Tried", "alerts_of", "shown", "try_out"]
 
 
 @dataclass(frozen=True, slots=True)

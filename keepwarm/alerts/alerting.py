@@ -99,7 +99,7 @@ class Alerts:
     def observe(self, event: Event) -> None:
         """Take an event in; never waits."""
         self._ended_badly = self._ended_badly or _ended_badly(event)
-        if event.name not in TAKES or not (self._senders or self._heartbeat):
+        if event.name not in TAKES or not self.judges:
             return
         self._events.append(event)
         if event.name not in _QUIET or event.severity != "info":
@@ -114,6 +114,11 @@ class Alerts:
                 self._heartbeat.rest()
 
     @property
+    def judges(self) -> bool:
+        """Whether it finds out what is wrong: only where somebody is told."""
+        return bool(self._senders or self._heartbeat)
+
+    @property
     def standing(self) -> tuple[Alert, ...]:
         """Those that are open."""
         return tuple(self._standing.values())
@@ -121,7 +126,7 @@ class Alerts:
     @contextmanager
     def kept(self, house: House) -> Iterator[None]:
         """Watch until the block ends; when it ends badly, the heartbeat says so."""
-        if not self._senders and not self._heartbeat:
+        if not self.judges:
             yield
             return
         thread = threading.Thread(target=self._run, args=(house,), name="alerts", daemon=True)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from keepwarm.alerts.kinds import HINTS, Alert, Kind
+from keepwarm.alerts.kinds import HINTS, OWN, Alert, Kind
 from keepwarm.alerts.pace import Message
+from keepwarm.views.shapes import AlertShown
 
 VERSION = "v1"
 # Slack takes blocks of 3,000 characters, SNS subjects of 100 ASCII characters and messages of 256 KB.
@@ -47,6 +48,27 @@ def as_mapping(alert: Alert) -> dict[str, Any]:
         "opened_at": _stamp(alert.opened_at),
         "resolved_at": _stamp(alert.resolved_at) if alert.resolved_at else None,
     }
+
+
+def shown(alerts: Iterable[Alert], prefixes: Collection[str]) -> list[AlertShown]:
+    """Open alerts for the page and for programs, gravest first, then oldest first.
+
+    Args:
+        prefixes: names that the registry has now.
+    """
+    ordered = sorted(alerts, key=lambda alert: (alert.severity != "error", alert.opened_at, alert.key))
+    return [
+        AlertShown(
+            alert.key,
+            alert.kind.value,
+            alert.severity,
+            alert.subject if alert.subject in prefixes and alert.kind not in OWN else None,
+            headline(alert),
+            HINTS[alert.kind],
+            alert.opened_at,
+        )
+        for alert in ordered
+    ]
 
 
 def as_json(message: Message, origin: Origin) -> bytes:

@@ -23,6 +23,7 @@ from keepwarm.views import prefixes as shown_prefixes
 from keepwarm.views import rows, timelines
 from keepwarm.views.prefixes import Known, Wanted
 from keepwarm.views.shapes import (
+    AlertShown,
     CurvePoint,
     Decisions,
     Events,
@@ -58,6 +59,7 @@ class Situation:
     Attributes:
         leader: who leads, as far as this daemon knows; empty when it does not.
         tripwires: as of the last look at them.
+        alerts: those that are open; None where nobody is told of alerts.
     """
 
     role: str
@@ -65,6 +67,7 @@ class Situation:
     started_at: datetime
     registry: RegistryShown
     tripwires: Sequence[GuardStatus]
+    alerts: list[AlertShown] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +190,7 @@ class Answers:
             money_as_of=folded.as_of,
             registry=found.registry,
             guards=[shown_prefixes.show_guard(status) for status in tripped],
+            alerts=found.alerts,
             may_act=may_act,
         )
         return summary, shown

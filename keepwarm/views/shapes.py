@@ -194,8 +194,25 @@ class RegistryShown:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertShown:
+    """An alert that is open; its prefix is None where it is about all of them or about a daemon."""
+
+    key: str
+    kind: str
+    severity: str
+    prefix: str | None
+    summary: str
+    hint: str
+    opened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """The daemon in one look."""
+    """The daemon in one look.
+
+    Attributes:
+        alerts: those that are open, gravest first; None where nobody is told of alerts, so that nothing is judged.
+    """
 
     as_of: datetime
     version: str
@@ -208,6 +225,7 @@ class Summary:
     money_as_of: datetime | None
     registry: RegistryShown
     guards: list[GuardShown]
+    alerts: list[AlertShown] | None
     may_act: bool
 
 

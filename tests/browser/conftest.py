@@ -35,7 +35,7 @@ def emulator() -> Iterator[Emulator]:
 def house(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """A daemon with a few prefixes, one of which Bedrock refuses."""
     with stage(tmp_path_factory.mktemp("house"), emulator) as house:
-        house.begin()
+        house.begin(alert_webhook_url="http://127.0.0.1:9/", reconcile_seconds=2)  # nobody listens there
         yield house
 
 

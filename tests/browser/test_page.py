@@ -36,12 +36,22 @@ def test_the_page_shows_net_and_every_prefix_with_its_state_in_words(visitor, ho
     expect(page.locator(".state-button.all, .state-button").first).to_contain_text("3")
 
 
+def test_what_is_wrong_stands_above_all_with_a_link_to_its_prefix_and_what_to_do(visitor, house):
+    page = visitor.open(house.url, token=READ_TOKEN)
+    told = page.locator("#banners .banner", has_text="open alert").get_by_role("listitem")
+    expect(told).to_contain_text(f"access_lost: {REFUSED}: stopped")
+    expect(told).to_contain_text("keepwarm doctor")
+    told.get_by_role("link").click()
+    expect(page).to_have_url(re.compile(f"/prefixes/{REFUSED}$"))
+
+
 def test_the_strip_has_its_figures_in_words_and_moments_say_utc(visitor, house):
     page = visitor.open(f"{house.url}/?hours=0.05", token=READ_TOKEN)
     strip = row(page, LIVELY).locator("svg.lanes")
     expect(strip).to_have_attribute(
         "aria-label", re.compile(r"^Last 3 min: warm .*, busy 3 min, \d+ pings?, 0 organic")
     )
+    expect(page.get_by_label("Strip").locator("option:checked")).to_have_text("3 minutes")
     expect(strip.locator("path.warm-time")).to_have_count(1)
     expect(strip.locator("path.ping")).to_have_count(1)
     expect(row(page, CALM).locator("[title*='UTC']").first).to_have_attribute("title", re.compile(r"warm until .* UTC"))

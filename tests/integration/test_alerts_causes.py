@@ -56,10 +56,12 @@ def test_access_that_is_denied_is_told_and_that_a_ping_passes_again(post, emulat
         assert (alert["prefix"], alert["severity"], alert["key"]) == ("a", "error", "access_lost:a")
         assert alert["summary"].startswith("access_lost: a: stopped: access_denied: ")
         assert "keepwarm doctor" in alert["hint"]
+        assert [standing.key for standing in daemon.open_alerts or ()] == ["access_lost:a"]
         emulator.set_faults("*", Faults())
         daemon.parts.keeper.ping("a")
         recovery = post.resolved("access_lost")
         assert (recovery["key"], recovery["opened_at"]) == ("access_lost:a", alert["opened_at"])
+        assert daemon.open_alerts == ()
     assert [alert["kind"] for alert in post.alerts()] == ["access_lost"] * 2
 
 

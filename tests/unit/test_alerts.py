@@ -450,3 +450,18 @@ def test_json_is_signed_with_the_time_and_without_a_secret_only_dated():
     assert wording.signed_headers(b"{}", "key", 5)["X-Keepwarm-Signature"] == (
         "v1=" + hmac.new(b"key", b"5.{}", "sha256").hexdigest()
     )
+
+
+def test_open_alerts_are_shown_gravest_first_and_name_only_prefixes_that_there_are():
+    late = Alert(Kind.DAEMON_LATE, "a", "", "b was late", MONDAY)
+    drifted = Alert(Kind.PREFIX_DRIFTED, "b", "", "another model", MONDAY + timedelta(hours=1))
+    denied = Alert(Kind.ACCESS_LOST, "a", "", "stopped", MONDAY + timedelta(hours=2))
+    gone = Alert(Kind.GUARD_TRIPPED, "all", "day_cap", "spent", MONDAY + timedelta(hours=3))
+    found = wording.shown([gone, drifted, late, denied], {"a", "b"})
+    assert [(one.key, one.prefix, one.severity) for one in found] == [
+        ("access_lost:a", "a", "error"),
+        ("daemon_late:a", None, "warning"),  # a host that is called like a prefix
+        ("prefix_drifted:b", "b", "warning"),
+        ("guard_tripped:all:day_cap", None, "warning"),
+    ]
+    assert "keepwarm doctor" in found[0].hint

@@ -49,6 +49,7 @@ def summary(**changes: Any) -> Summary:
         "money_as_of": MONDAY,
         "registry": RegistryShown("registry.yaml", 4, MONDAY, None),
         "guards": [GUARD],
+        "alerts": None,
         "may_act": False,
     }
     return Summary(**plain | changes)

@@ -39,6 +39,31 @@ export function showFreshness(state, since) {
 
 const banner = (kind, ...words) => make("p", { class: `banner ${kind}` }, words);
 
+const ALERTS_SHOWN = 5;
+
+function alertsOf(alerts, now) {
+  const line = (alert) =>
+    make(
+      "li",
+      {},
+      alert.prefix
+        ? make("a", { href: `/prefixes/${encodeURIComponent(alert.prefix)}` }, alert.summary)
+        : alert.summary,
+      " since ",
+      makeTime(alert.opened_at, "UTC", now),
+      " UTC",
+      alert.hint ? make("span", { class: "hint" }, ` ${alert.hint}`) : null,
+    );
+  const rest = alerts.length - ALERTS_SHOWN;
+  return make(
+    "div",
+    { class: `banner ${alerts.some((one) => one.severity === "error") ? "bad" : "held"}` },
+    make("strong", {}, plural(alerts.length, "open alert")),
+    make("ul", { class: "alerts" }, alerts.slice(0, ALERTS_SHOWN).map(line)),
+    rest > 0 ? `and ${rest} more in /v1/summary` : null,
+  );
+}
+
 function bannersOf(summary, pauses, now) {
   const found = [];
   if (summary.stopped)
@@ -75,6 +100,8 @@ function bannersOf(summary, pauses, now) {
     );
   for (const guard of (summary.guards ?? []).filter((one) => !one.prefix).slice(0, 4))
     found.push(banner("held", make("strong", {}, `${guard.guard}: `), guard.detail ?? ""));
+  const alerts = summary.alerts ?? [];
+  if (alerts.length) found.push(alertsOf(alerts, now));
   if (summary.role === "standby")
     found.push(
       banner(

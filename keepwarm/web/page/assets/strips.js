@@ -1,7 +1,7 @@
 // Fetches and draws the strips of the rows in view, many at once; those out of view wait until they are seen.
 
 import { get, query } from "./api.js";
-import { byId, write } from "./dom.js";
+import { byId, make, write } from "./dom.js";
 import { hoursInWords } from "./rows.js";
 import { gathered } from "./shell.js";
 import { stretched } from "./strip.js";
@@ -21,7 +21,9 @@ export class Strips {
   start(select, live) {
     this.live = live;
     const value = String(this.hours);
-    if ([...select.options].some((option) => option.value === value)) select.value = value;
+    if (![...select.options].some((option) => option.value === value))
+      select.append(make("option", { value }, hoursInWords(this.hours).replace(/^Last /, "")));
+    select.value = value;
     select.addEventListener("change", () => {
       this.hours = Number(select.value);
       this.title();
