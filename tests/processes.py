@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,18 @@ from tests.daemons import PATIENCE_SECONDS, rows, soon
 
 
 class Child:
-    """A `keepwarm run` of its own, and what it writes to stderr."""
+    """A `keepwarm run` of its own, and what it writes to stderr.
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
+    Args:
+        command: what Python runs in its place.
+    """
+
+    def __init__(
+        self, environment: dict[str, str], log: Path, command: Sequence[str] = ("-m", "keepwarm", "run")
+    ) -> None:
         self._log = log
         with log.open("ab") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "keepwarm", "run"], env=environment, stdout=stream, stderr=stream
-            )
+            self.process = subprocess.Popen([sys.executable, *command], env=environment, stdout=stream, stderr=stream)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -64,8 +69,12 @@ class Home:
         self.emulator = emulator
         self.children: list[Child] = []
 
-    def start(self, **settings: object) -> Child:
-        """Start a daemon; settings are `KEEPWARM_*` variables in small letters without their prefix."""
+    def start(self, aws: Mapping[str, str] | None = None, **settings: object) -> Child:
+        """Start a daemon; settings are `KEEPWARM_*` variables in small letters without their prefix.
+
+        Args:
+            aws: more variables, such as `AWS_CA_BUNDLE`.
+        """
         own = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPWARM_", "AWS_"))}
         own |= {
             "KEEPWARM_REGISTRY": str(self.registry),
@@ -77,13 +86,13 @@ class Home:
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-        own |= {f"KEEPWARM_{name.upper()}": str(value) for name, value in settings.items()}
+        own |= {f"KEEPWARM_{name.upper()}": str(value) for name, value in settings.items()} | dict(aws or {})
         self.children.append(Child(own, self.place / f"log-{len(self.children)}.jsonl"))
         return self.children[-1]
 
-    def started(self, **settings: object) -> Child:
+    def started(self, aws: Mapping[str, str] | None = None, **settings: object) -> Child:
         """Start a daemon and wait until it listens to signals and tends."""
-        child = self.start(**settings)
+        child = self.start(aws, **settings)
         assert soon(lambda: child.told("daemon_started")), child.text
         return child
 

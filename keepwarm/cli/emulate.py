@@ -35,7 +35,7 @@ def emulate(
 
     Any credentials do; each access key is an account. `GET /_emulator/log` shows the requests. Switches: throttle,
     unavailable, internal_error, model_timeout, hang, reset, evict (rates from 0 to 1), hang_seconds, homes, deny,
-    expired_tokens, retired, honour_1h_as_5m, omit_usage, omit_headers, omit_cache_split, wrong_json.
+    expired_tokens, clock_skew, retired, honour_1h_as_5m, omit_usage, omit_headers, omit_cache_split, wrong_json.
 
     Example: `keepwarm emulate --time-scale 0.02 &` then
     `AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:8377 keepwarm run`

@@ -33,6 +33,7 @@ class Faults:
             Plain model ids have one home whatever this says.
         deny: every request is refused with AccessDeniedException (403).
         expired_tokens: every request is refused with ExpiredTokenException (403), as for credentials past their time.
+        clock_skew: every request is refused with InvalidSignatureException (403), as for a clock that is minutes off.
         retired: every request is refused with ResourceNotFoundException (404), as for a model past its end of life.
         honour_1h_as_5m: a 1h cache point lives and is billed as 5m.
         omit_usage: the answer's body tells no usage.
@@ -53,6 +54,7 @@ class Faults:
     homes: int = 1
     deny: bool = False
     expired_tokens: bool = False
+    clock_skew: bool = False
     retired: bool = False
     honour_1h_as_5m: bool = False
     omit_usage: bool = False

@@ -59,6 +59,11 @@ _RATED_REFUSALS = (
 )
 _CONSTANT_REFUSALS = (
     ("expired_tokens", "ExpiredTokenException", "The security token included in the request is expired"),
+    (
+        "clock_skew",
+        "InvalidSignatureException",
+        "Signature expired: the time of the request is more than five minutes away from the time of the server",
+    ),
     ("deny", "AccessDeniedException", "You don't have access to the model with the specified model ID."),
     ("retired", "ResourceNotFoundException", "This model version has reached the end of its life."),
 )

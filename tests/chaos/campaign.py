@@ -22,10 +22,12 @@ from keepwarm.emulator import Faults
 from tests.builders import CLAUDE, shipped_catalog
 from tests.chaos import invariants
 from tests.chaos.invariants import Findings
+from tests.chaos.killed_at import POINTS
 from tests.chaos.schedule import AT_ONCE, TRIPPING, Episode, Kind, draw
 from tests.chaos.world import (
     CANARIES,
     CAP_USD,
+    HOUR_CLAUDE,
     OTHER_CLAUDE,
     Size,
     World,
@@ -34,11 +36,11 @@ from tests.chaos.world import (
     opened,
     pause,
 )
+from tests.daemons import CANARY, soon
 from tests.daemons import rows as entries_of
-from tests.daemons import soon
 
 LONG = Size(prefixes=200, few=5, lifetime=timedelta(seconds=12), margin=timedelta(seconds=4), per_minute=2_400)
-EPISODES = 25
+EPISODES = len(Kind)
 _BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -50,27 +52,40 @@ class Campaign:
 
     Args:
         tell: hears a line for each episode.
+        patience: how long it is waited for prefixes that are not warm in time.
     """
 
-    def __init__(self, world: World, seed: int, tell: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(
+        self,
+        world: World,
+        seed: int,
+        tell: Callable[[str], None] = lambda _line: None,
+        patience: timedelta = timedelta(seconds=150),
+    ) -> None:
         self._world = world
         self._dice = random.Random(f"{seed} deeds")
         self._tell = tell
+        self._patience = patience
         self._began = utc_now()
         self._good = world.registry_text(self._began)
         self._deeds: Mapping[Kind, Callable[[Episode], Any]] = {
             Kind.GONE: self._gone,
             Kind.SWALLOWED: self._swallowed,
             Kind.QUOTED: self._quoted,
+            Kind.SHORTENED: self._shortened,
             Kind.KILLED: self._killed,
+            Kind.AT_POINTS: self._at_points,
             Kind.STOPPED: self._stopped,
             Kind.NO_CREDENTIALS: self._no_credentials,
             Kind.LOCKED: self._locked,
             Kind.FULL: self._full,
             Kind.DELETED: self._deleted,
+            Kind.CORRUPTED: self._corrupted,
+            Kind.NO_FILES: self._no_files,
             Kind.REWRITTEN: self._rewritten,
             Kind.HALF_WRITTEN: self._half_written,
             Kind.MANY_ERRORS: self._many_errors,
+            Kind.HUGE_PROMPT: self._huge_prompt,
             Kind.BOMB: self._bomb,
             Kind.TOUCHES: self._touches,
         }
@@ -78,13 +93,17 @@ class Campaign:
         self.deeds: Counter[Kind] = Counter()
         self.episodes: Counter[Kind] = Counter()
 
+    def start(self) -> None:
+        """Begin with a house in order."""
+        self._world.write_texts()
+        self._world.registry.write_text(self._good)
+        self._world.start()
+
     def run(self, episodes: list[Episode]) -> None:
         """Start, break, look, again and again; then stop and look at everything."""
         world = self._world
-        world.write_texts()
-        world.registry.write_text(self._good)
-        world.start()
-        self._look_for_warmth("the start", self._began, set())
+        self.start()
+        self.look_for_warmth("the start", self._began, set())
         for episode in episodes:
             self.episodes[episode.kind] += 1
             before = len(world.emulator.log)
@@ -95,16 +114,16 @@ class Campaign:
             ended = utc_now()
             no_faults(world)
             held = world_held(world) if episode.kind in TRIPPING else set()
-            after = self._look_for_warmth(episode.kind, ended, held)
+            after = self.look_for_warmth(episode.kind, ended, held)
             befell = [one for one in invariants.ours(world.emulator.log[before:]) if one.at <= ended]
             self.deeds[episode.kind] += self._counted(episode, befell)
             lasted, took = (ended - began).total_seconds(), after.total_seconds()
             self._tell(f"{episode.kind:<60} {lasted:5.1f} s, warm after {took:4.1f} s")
             world.ask_everything()
-        self._look_for_calm()
+        self.look_for_calm()
         code = world.child.stop()
         self.findings.check(invariants.NO_CRASH, code == 0, f"the last stop ended with {code}")
-        self._look_at_all()
+        self.look_at_all()
 
     # -- breaking -----------------------------------------------------------------------------------------------------
 
@@ -142,6 +161,50 @@ class Campaign:
             self._world.restart()
             self.deeds[Kind.KILLED] += 1
         yield
+
+    @contextmanager
+    def _at_points(self, _: Episode) -> Iterator[None]:
+        world = self._world
+        world.emulator.set_faults("*", Faults(hang=1, hang_seconds=0.5))  # so that there is a time in flight
+        for point in POINTS:
+            world.child.kill()
+            world.launch("-m", "tests.chaos.killed_at", point)
+            killed = soon(lambda: world.child.process.poll() is not None, 60)
+            self.findings.check(invariants.NO_CRASH, killed, f"never came to {point}")
+            self.deeds[Kind.AT_POINTS] += killed
+        no_faults(world)
+        world.restart()
+        yield
+
+    @contextmanager
+    def _shortened(self, _: Episode) -> Iterator[None]:
+        """The entries of all that ask for 1h are gone, and what a ping by hand writes lives for 5m only."""
+        self._world.emulator.set_faults(HOUR_CLAUDE, Faults(honour_1h_as_5m=True))
+        self._world.emulator.evict(HOUR_CLAUDE)
+        for name in self._world.hourly:
+            self._world.ping(name)
+        yield
+
+    @contextmanager
+    def _corrupted(self, _: Episode) -> Iterator[None]:
+        world = self._world
+        world.child.kill()
+        with world.ledger_corrupted(self._dice.randbytes(100_000)):
+            world.launch()
+            refused = soon(lambda: world.child.process.poll() is not None, 60)
+            told = "is not a" in world.child.text
+            self.findings.check(invariants.NO_CRASH, refused and told, f"a corrupted ledger: {world.child.text[-500:]}")
+        world.restart()
+        yield
+
+    @contextmanager
+    def _no_files(self, _: Episode) -> Iterator[None]:
+        with self._world.no_more_files():
+            yield
+
+    def _huge_prompt(self, _: Episode) -> Any:
+        (self._world.place / "huge.md").write_text(f"{CANARY}. " * (50_000_000 // len(f"{CANARY}. ")))
+        return self._registry(iter([self._good.replace("p000.md", "huge.md")]))
 
     @contextmanager
     def _stopped(self, _: Episode) -> Iterator[None]:
@@ -223,21 +286,23 @@ class Campaign:
 
     def _counted(self, episode: Episode, befell: list[Any]) -> int:
         """How many deeds an episode was: of the endpoint, the requests that came meanwhile and did not go well."""
-        if episode.kind in {Kind.KILLED, Kind.REWRITTEN, Kind.TOUCHES}:
+        if episode.kind in {Kind.KILLED, Kind.AT_POINTS, Kind.REWRITTEN, Kind.TOUCHES}:
             return 0  # counted one by one
-        if episode.faults() is None and episode.kind is not Kind.QUOTED:
+        if episode.faults() is None and episode.kind not in {Kind.QUOTED, Kind.SHORTENED}:
             return 1
-        if episode.kind in {Kind.THROTTLED, Kind.SERVER_ERRORS, Kind.RESET, Kind.EXPIRED, Kind.QUOTED}:
+        if episode.kind in {Kind.THROTTLED, Kind.SERVER_ERRORS, Kind.RESET, Kind.EXPIRED, Kind.SKEWED, Kind.QUOTED}:
             return sum(one.status != 200 for one in befell)
         if episode.kind in {Kind.HUNG, Kind.DRIPPED}:
             return sum(one.latency_ms >= 800 for one in befell)
+        if episode.kind is Kind.SHORTENED:
+            befell = [one for one in befell if one.metadata.get("prefix") in self._world.hourly]
         if episode.kind in {Kind.EVICTED, Kind.HOMES, Kind.SHORTENED}:
-            return max(1, sum(bool(one.usage and one.usage.cache_write_tokens) for one in befell))
+            return sum(bool(one.usage and one.usage.cache_write_tokens) for one in befell)
         return len(befell)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
-    def _look_for_warmth(self, what: str, ended: datetime, held: set[str]) -> timedelta:
+    def look_for_warmth(self, what: str, ended: datetime, held: set[str]) -> timedelta:
         """Wait until every prefix that may be pinged was: one lifetime, and what the rate and the failures before ask.
 
         A prefix whose breaker is open has as many lifetimes as that says.
@@ -252,12 +317,13 @@ class Campaign:
         told = f"after {what} at {ended:%H:%M:%S}: {len(late)} of {len(wanted)} cold, such as {sorted(late)[:3]}"
         self.findings.check(invariants.RECOVERED, not late, told)
         if missing:  # so that the next fault meets a warm house; a breaker that never closes is told too
-            closed = soon(lambda: wanted <= invariants.touched_since(world.emulator.log[-20_000:], ended), 150)
+            patience = self._patience.total_seconds()
+            closed = soon(lambda: wanted <= invariants.touched_since(world.emulator.log[-20_000:], ended), patience)
             still = sorted(wanted - invariants.touched_since(world.emulator.log, ended))[:3]
-            self.findings.check(invariants.RECOVERED, closed, f"{what}: still cold after 150 s: {still}")
+            self.findings.check(invariants.RECOVERED, closed, f"{what}: still cold after {patience:g} s: {still}")
         return took
 
-    def _look_for_calm(self) -> None:
+    def look_for_calm(self) -> None:
         """Two lifetimes in which nothing is broken: nothing may die."""
         world = self._world
         before, began = len(world.emulator.log), utc_now()
@@ -270,7 +336,8 @@ class Campaign:
                     invariants.CALM, alive, f"{name} at {request.at:%H:%M:%S}, calm from {began:%H:%M:%S}"
                 )
 
-    def _look_at_all(self) -> None:
+    def look_at_all(self) -> None:
+        """Everything that log, ledger and files tell afterwards."""
         world, findings = self._world, self.findings
         log, rows = world.emulator.log, world.rows()
         facts = shipped_catalog().find(CLAUDE, "eu-central-1")

@@ -84,13 +84,16 @@ def check_entries(findings: Findings, log: Sequence[Request], rows: Sequence[Row
 
 
 def check_gaps(findings: Findings, rows: Sequence[Row], shortest: timedelta) -> None:
-    """No ping sooner after another one of its prefix than any slot wants, unless that one failed or found it cold."""
+    """No ping sooner after another one of its prefix than any slot wants, unless that one failed or found it cold.
+
+    One by hand comes when somebody wants it.
+    """
     by_name: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         by_name[row["prefix"]].append(row)
     for name, own in by_name.items():
         for early, late in pairwise(sorted(own, key=started)):
-            if early["verdict"] in {"error", "unknown", "uncached"}:
+            if early["verdict"] in {"error", "unknown", "uncached"} or late["reason"] == "manual":
                 continue
             gap = started(late) - started(early)
             told = f"{name} at {started(late):%H:%M:%S.%f} ({late['reason']}), {gap.total_seconds():.2f} s after a "

@@ -28,22 +28,27 @@ class Kind(StrEnum):
     GONE = "endpoint refuses connections"
     SWALLOWED = "endpoint swallows connections"
     EXPIRED = "credentials expired"
+    SKEWED = "signatures refused: a clock that is minutes off"
     QUOTED = "errors that quote the prompt"
     KILLED = "kill -9 and restart"
+    AT_POINTS = "kill -9 at each of six points of a ping"
     STOPPED = "SIGSTOP for 1.2 lifetimes"
     NO_CREDENTIALS = "started without credentials"
     LOCKED = "ledger locked by another program"
     FULL = "disk full"
     DELETED = "ledger file deleted, then a restart"
+    CORRUPTED = "ledger file corrupted: a start refused, the file put back"
+    NO_FILES = "no more files may be opened"
     REWRITTEN = "registry rewritten again and again"
     HALF_WRITTEN = "registry half-written"
     MANY_ERRORS = "registry with 10,000 errors"
+    HUGE_PROMPT = "registry that names a prompt of 50 MB"
     BOMB = "registry that is a YAML bomb"
     TOUCHES = "touches: duplicated, reordered, from the future, malformed"
 
 
 # Those that are one deed instead of lasting; the others end when their time is over.
-AT_ONCE = frozenset({Kind.KILLED, Kind.DELETED, Kind.STOPPED, Kind.NO_CREDENTIALS})
+AT_ONCE = frozenset({Kind.KILLED, Kind.AT_POINTS, Kind.CORRUPTED, Kind.DELETED, Kind.STOPPED, Kind.NO_CREDENTIALS})
 
 # After these, the breaker may rightly hold a prefix for lifetimes: rewrites or lost answers in a row.
 TRIPPING = frozenset({Kind.HUNG, Kind.RESET, Kind.WRONG_JSON, Kind.NO_USAGE, Kind.EVICTED, Kind.HOMES, Kind.SWALLOWED})
@@ -74,9 +79,9 @@ class Episode:
             Kind.WRONG_JSON: Faults(wrong_json=True, omit_headers=True),
             Kind.NO_USAGE: Faults(omit_usage=True, omit_headers=True),
             Kind.EVICTED: Faults(evict=rate),
-            Kind.SHORTENED: Faults(honour_1h_as_5m=True),
             Kind.HOMES: Faults(homes=2),
             Kind.EXPIRED: Faults(expired_tokens=True),
+            Kind.SKEWED: Faults(clock_skew=True),
         }.get(self.kind)
 
 

@@ -40,6 +40,8 @@ SECRET_CANARY = "wJalrXUtnFEMI/canary/secret"
 TOKEN_CANARY = "token-canary-4d2f91"
 CANARIES = (CANARY, SECRET_CANARY, TOKEN_CANARY)
 
+# Of the prefixes that ask for 1h: faults are set for a model.
+HOUR_CLAUDE = "eu.anthropic.claude-sonnet-4-6"
 CAP_USD = Decimal("0.06")
 _PAGES = ("/", "/metrics", "/-/healthy", "/v1/prefixes", "/v1/summary", "/openapi.json", "/nowhere")
 _UNLIMITED = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
@@ -146,7 +148,7 @@ class World:
     def registry_text(self, began: datetime, *more: str, turned: int = 0) -> str:
         """The right registry; turned by some places, its prefixes stand in another order."""
         special: dict[str, dict[str, Any]] = {
-            **{name: self._hour() for name in self.hourly},
+            **{name: self._hour() | {"model_id": HOUR_CLAUDE} for name in self.hourly},
             **{name: {"day_cap_usd": str(CAP_USD)} for name in self.capped},
             **{name: {"busy_hours": "another_day"} for name in self.closed},
             **{name: {"busy_hours": "until_soon"} for name in self.closing},
@@ -186,6 +188,11 @@ class World:
 
     def start(self, *, patience: float = 60) -> None:
         """Start the daemon, and wait until it is there."""
+        self.launch()
+        assert soon(lambda: '"daemon_started"' in self.child.text, patience), self.child.text[-3_000:]
+
+    def launch(self, *command: str) -> None:
+        """Start the daemon, or what Python runs in its place."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPWARM_", "AWS_"))}
         own |= {
             "KEEPWARM_REGISTRY": str(self.registry),
@@ -201,10 +208,10 @@ class World:
             "AWS_SHARED_CREDENTIALS_FILE": str(self.credentials),
             "AWS_CONFIG_FILE": str(self.place / "none"),
             "AWS_EC2_METADATA_DISABLED": "true",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
         }
-        self.child = Child(own, self.place / f"log-{len(self.children)}.jsonl")
+        self.child = Child(own, self.place / f"log-{len(self.children)}.jsonl", command or ("-m", "keepwarm", "run"))
         self.children.append(self.child)
-        assert soon(lambda: '"daemon_started"' in self.child.text, patience), self.child.text[-3_000:]
 
     @property
     def address(self) -> str:
@@ -245,6 +252,34 @@ class World:
         resource.prlimit(self.child.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         yield
         resource.prlimit(self.child.process.pid, resource.RLIMIT_FSIZE, _UNLIMITED)
+
+    @contextmanager
+    def no_more_files(self) -> Iterator[None]:
+        """Let the daemon open nothing more: no connection, no file."""
+        open_now = len(list(Path(f"/proc/{self.child.process.pid}/fd").iterdir()))
+        before = resource.prlimit(self.child.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.child.process.pid, resource.RLIMIT_NOFILE, (open_now, before[1]))
+        yield
+        resource.prlimit(self.child.process.pid, resource.RLIMIT_NOFILE, before)
+
+    @contextmanager
+    def ledger_corrupted(self, noise: bytes) -> Iterator[None]:
+        """Noise in the place of what the ledger held, until the block ends."""
+        own = [Path(f"{self.ledger}{end}") for end in ("", "-wal", "-shm")]
+        kept = {path: path.read_bytes() for path in own if path.exists()}
+        for path in own:
+            path.unlink(missing_ok=True)
+        self.ledger.write_bytes(noise)
+        yield
+        for path in own:
+            path.unlink(missing_ok=True)
+        for path, content in kept.items():
+            path.write_bytes(content)
+
+    def ping(self, name: str) -> None:
+        """Ask for a ping by hand."""
+        with suppress(OSError):
+            self.answers.append(_ask(self.address, f"/v1/prefixes/{name}/ping", TOKEN_CANARY, b'{"why": "chaos"}'))
 
     def delete_ledger(self) -> None:
         """Delete the ledger under the running daemon, keeping a second name for what is in it."""
@@ -330,7 +365,8 @@ def pause(duration: timedelta) -> None:
 def no_faults(world: World) -> None:
     """Let the embedded Bedrock be well."""
     world.emulator.set_faults("*", Faults())
-    world.emulator.set_faults(OTHER_CLAUDE, Faults())
+    for model_id in (HOUR_CLAUDE, OTHER_CLAUDE):
+        world.emulator.set_faults(model_id, Faults())
 
 
 def _seconds(duration: timedelta) -> str:
