@@ -413,6 +413,17 @@ def stage(
     return walk.end_of_stage(), walk.standing(before.heard_at if before else None)
 
 
+def folded(stages: Iterable[Stage], since: datetime, until: datetime) -> Stage:
+    """Stages one behind the other as one; they are all there is in the stretch."""
+    walk = Walk(_NO_TERMS, since, until, leaves_first=True)
+    walk.leap(Stages(since, until, stages=list(stages)))
+    return walk.end_of_stage()
+
+
+# What was walked before needs none.
+_NO_TERMS = Terms(None, Ttl.FIVE_MINUTES, lambda _: timedelta.max)
+
+
 @dataclass(slots=True)
 class Walk:
     """One cache entry on its way through time.
@@ -477,6 +488,7 @@ class Walk:
         """Go over what was walked before."""
         for each in walked.stages:
             if each.first_settling:
+                self.first_settling = self.first_settling or each.first_settling
                 self.clear(each.first_settling)
             if each.first_owed:
                 self.owe(each.first_owed)
@@ -605,14 +617,13 @@ class Walk:
             return
         read = pricing.read_cost_usd(self.terms.prices, self.tokens)
         write = pricing.write_cost_usd(self.terms.prices, self.tokens, self.ttl)
-        owed = Owed(at, self.lifetime, read, write, warm)
-        if self.leaves_first and self.first_owed is None:
-            self.first_owed = owed
-        else:
-            self.owe(owed)
+        self.owe(Owed(at, self.lifetime, read, write, warm))
 
     def owe(self, owed: Owed) -> None:
         """Add what a request cost beyond its best, as the entry lives since the touch before it."""
+        if self.leaves_first and self.first_owed is None:
+            self.first_owed = owed
+            return
         best = owed.write_usd
         if self.opening is not None:
             # n pings split a gap into n + 1 parts, each of which must be shorter than the lifetime.

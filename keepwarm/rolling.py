@@ -161,11 +161,25 @@ class Roller:
             state = rolls.state()
         first = rolls.next_start(state.until if state else None)
         if first and midnight(first) < last:
+            self._fold_month(rollups.first_of_month(first))
             self._roll(midnight(first), seen)
             return midnight(first)
         if state and state.until < last:  # silent days
             rolls.keep(last - DAY, (), (), seen)
         return None
+
+    def _fold_month(self, before: datetime) -> None:
+        """Sum up the days of the last month that had any, before a day that is in another."""
+        rolls = self._ledger.rolls
+        last = rolls.last_day(before)
+        month = rollups.first_of_month(last) if last else before
+        end = rollups.next_month(month)
+        if last and not rolls.months(month, end):
+            with _readable():
+                days = [rollups.part_from(*row) for row in rolls.parts(month, end, whole_months=False)]
+            parts = rollups.folded(days, month, end)
+            rows = [RolledRow(part.prefix, part.fingerprint, rollups.part_text(part)) for part in parts]
+            rolls.keep_month(month, (end - month) // DAY, rows)
 
     def _roll(self, day: datetime, seen: int) -> None:
         rolls = self._ledger.rolls

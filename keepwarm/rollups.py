@@ -130,6 +130,43 @@ def put_together(
     return rolled
 
 
+def first_of_month(day: datetime) -> datetime:
+    """The midnight at which the month of a day began."""
+    return midnight(day).replace(day=1)
+
+
+def next_month(first: datetime) -> datetime:
+    """The midnight at which the month after this one begins."""
+    return first_of_month(first + 31 * DAY)
+
+
+def folded(parts: Iterable[Part], since: datetime, until: datetime) -> list[Part]:
+    """The parts of many days, in their order, as one for each cache entry and name."""
+    found: dict[tuple[str, str], _Folding] = {}
+    for part in parts:
+        own = found.setdefault((part.prefix, part.fingerprint), _Folding())
+        own.sums.merge(part.sums)
+        for span in part.warm:
+            put(own.warm, span)
+        own.stages += [part.stage] if part.stage else []
+    return [
+        Part(*names, own.sums, tuple(own.warm), _folded_stage(own.stages, since, until)) for names, own in found.items()
+    ]
+
+
+@dataclass(slots=True)
+class _Folding:
+    """Many days of one cache entry under one name."""
+
+    sums: Sums = field(default_factory=Sums)
+    warm: list[Span] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+
+
+def _folded_stage(stages: list[Stage], since: datetime, until: datetime) -> Stage | None:
+    return counterfactual.folded(stages, since, until) if stages else None
+
+
 def drawn_out(since: datetime, until: datetime, details_since: datetime | None) -> tuple[datetime, datetime]:
     """The same stretch, but whole days where only their sums are left.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Select, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Select, Table, and_, delete, func, insert, not_, or_, select, update
 
 from keepwarm.errors import LedgerError
 from keepwarm.ledger.database import NEWER_HINT, held, worded
@@ -122,7 +122,7 @@ class Rolls:
         self, day: datetime, parts: Iterable[RolledRow], standings: Iterable[RolledRow], touches_seen: int
     ) -> None:
         """Keep a day, in place of what was kept of it before; all of it or nothing."""
-        part_rows = [{"day": day, **row._asdict()} for row in parts]
+        part_rows = [{"day": day, "days": 1, **row._asdict()} for row in parts]
         standing_rows = [{"day": day, **row._asdict()} for row in standings]
         with (
             worded("cannot keep a summed up day in the ledger"),
@@ -133,8 +133,29 @@ class Rolls:
             mark = {"day": day, "touches_seen": touches_seen, "details": True}
             _insert(connection, {rolled_parts: part_rows, rolled_standings: standing_rows, rolled_days: [mark]})
 
+    def months(self, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+        """The months of which all days are kept together, among those that lie in [since, until), in their order."""
+        columns = rolled_parts.c.day, rolled_parts.c.days
+        wanted = rolled_parts.c.days > 1, rolled_parts.c.day >= since, rolled_parts.c.day < until
+        rows = self._rows(select(*columns).distinct().where(*wanted).order_by(*columns))
+        spans = [(row.day, row.day + row.days * _DAY) for row in rows]
+        return [(start, end) for start, end in spans if end <= until]
+
+    def last_day(self, before: datetime) -> datetime | None:
+        """The last day before another of which anything is kept; None without any."""
+        wanted = rolled_parts.c.days == 1, rolled_parts.c.day < before
+        found: datetime | None = self._rows(select(func.max(rolled_parts.c.day)).where(*wanted))[0][0]
+        return found
+
+    def keep_month(self, first: datetime, days: int, parts: Iterable[RolledRow]) -> None:
+        """Keep all days of a month together, in place of what was kept of it before, besides each of them."""
+        rows = [{"day": first, "days": days, **row._asdict()} for row in parts]
+        with self._writing("cannot keep a summed up month in the ledger") as connection:
+            connection.execute(delete(rolled_parts).where(rolled_parts.c.day == first, rolled_parts.c.days > 1))
+            _insert(connection, {rolled_parts: rows})
+
     def drop(self, since: datetime) -> None:
-        """Forget the days from one on."""
+        """Forget the days from one on, and the months that they belong to."""
         with (
             worded("cannot forget summed up days of the ledger"),
             held(self._write_lock),
@@ -142,14 +163,28 @@ class Rolls:
         ):
             _forget(connection, since, None)
 
-    def parts(self, since: datetime, until: datetime, prefixes: Collection[str] | None = None) -> list[RolledRow]:
+    def parts(
+        self,
+        since: datetime,
+        until: datetime,
+        prefixes: Collection[str] | None = None,
+        *,
+        whole_months: bool = True,
+    ) -> list[RolledRow]:
         """What was summed up of the days in [since, until), in their order.
 
         Args:
+            whole_months: whether months that lie in the stretch are given as one.
             prefixes: of these names only, 500 at most; None for all.
         """
         columns = rolled_parts.c.prefix, rolled_parts.c.fingerprint, rolled_parts.c.value
-        wanted = [rolled_parts.c.day >= since, rolled_parts.c.day < until]
+        months = self.months(since, until) if whole_months else []
+        of_a_day = and_(
+            rolled_parts.c.days == 1,
+            *(not_(and_(rolled_parts.c.day >= start, rolled_parts.c.day < end)) for start, end in months),
+        )
+        of_a_month = and_(rolled_parts.c.days > 1, rolled_parts.c.day.in_([start for start, _ in months]))
+        wanted = [rolled_parts.c.day >= since, rolled_parts.c.day < until, or_(of_a_day, of_a_month)]
         if prefixes is not None:
             wanted.append(rolled_parts.c.prefix.in_(prefixes))
         return [RolledRow(*row) for row in self._rows(select(*columns).where(*wanted).order_by(rolled_parts.c.day))]
@@ -210,6 +245,8 @@ def _forget(connection: Connection, since: datetime, until: datetime | None) -> 
     for table in (rolled_parts, rolled_standings, rolled_days):
         wanted = [table.c.day >= since, *([table.c.day < until] if until else [])]
         connection.execute(delete(table).where(*wanted))
+    month = since.astimezone(UTC).replace(day=1)
+    connection.execute(delete(rolled_parts).where(rolled_parts.c.days > 1, rolled_parts.c.day == month))
 
 
 def _insert(connection: Connection, rows: Mapping[Table, list[dict[str, Any]]]) -> None:

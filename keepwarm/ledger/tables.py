@@ -245,10 +245,12 @@ rolled_days = Table(
     Column("details", Boolean, nullable=False),
 )
 
+# Of a day, and once a month is over, of all its days together.
 rolled_parts = Table(
     "rolled_parts",
     metadata,
     Column("day", UtcDateTime, primary_key=True),
+    Column("days", Integer, primary_key=True, autoincrement=False),
     Column("prefix", String(255), primary_key=True),
     Column("fingerprint", String(128), primary_key=True),
     Column("value", Text, nullable=False),

@@ -27,11 +27,11 @@ READ = Usage(9, 9, 5_000, 0)
 DAYS = 7
 
 
-def fill(ledger: Ledger, days: int = DAYS) -> None:
+def fill(ledger: Ledger, days: int = DAYS, every: timedelta = 2 * HOUR) -> None:
     """A ping every two hours, and a request three minutes after every seventh."""
     told = []
-    for number in range(days * 12, 0, -1):
-        at = NOON - 4 * MINUTE - number * 2 * HOUR
+    for number in range(days * (DAY // every), 0, -1):
+        at = NOON - 4 * MINUTE - number * every
         for prefix in (BOT, OTHER):
             verdict = Verdict.REWRITE if number % 5 == 0 else Verdict.HIT
             entry = make_entry(prefix, verdict, started_at=at, cost_usd=Decimal("0.001"), avoidable_usd=Decimal("0.01"))
@@ -87,6 +87,25 @@ def test_a_report_of_summed_up_days_says_what_the_walk_says(ledger_url: str, bac
         found, rolled = told(ledger, NOON - back, NOON)
         assert rolled == (back >= 2 * DAY)
         assert found == expected
+
+
+def test_months_that_are_over_are_kept_as_one_and_say_the_same(ledger_url: str):
+    with Ledger.open(ledger_url) as ledger:
+        fill(ledger, days=80, every=DAY)
+        stretches = [(NOON - back * DAY, NOON - until * DAY) for back, until in [(100, 0), (60, 0), (45, 9), (20, 15)]]
+        expected = [walked(ledger, *stretch) for stretch in stretches]
+        settle(make_roller(ledger))
+        first = datetime(2026, 1, 1, tzinfo=UTC)
+        months = ledger.rolls.months(first, NOON)
+        assert [start.isoformat()[:7] for start, _ in months] == ["2026-01", "2026-02"]
+        assert len(ledger.rolls.parts(first, NOON)) < len(ledger.rolls.parts(first, NOON, whole_months=False)) / 5
+        assert [told(ledger, *stretch)[0] for stretch in stretches] == expected
+        ledger.add_touches([make_touch(BOT, 10_001, started_at=NOON - 50 * DAY + 6 * HOUR, usage=READ)])
+        expected = [walked(ledger, *stretch) for stretch in stretches]
+        assert [told(ledger, *stretch)[0] for stretch in stretches] == expected
+        settle(make_roller(ledger))
+        assert [told(ledger, *stretch)[0] for stretch in stretches] == expected
+        assert ledger.rolls.months(first, NOON) == months
 
 
 def test_a_request_told_late_counts_at_once_and_is_summed_up_anew(ledger_url: str):

@@ -29,10 +29,11 @@ def upgrade() -> None:
     op.create_table(
         "rolled_parts",
         sa.Column("day", _MOMENT, nullable=False),
+        sa.Column("days", sa.Integer, autoincrement=False, nullable=False),
         sa.Column("prefix", sa.String(255), nullable=False),
         sa.Column("fingerprint", sa.String(128), nullable=False),
         sa.Column("value", sa.Text, nullable=False),
-        sa.PrimaryKeyConstraint("day", "prefix", "fingerprint", name="pk_rolled_parts"),
+        sa.PrimaryKeyConstraint("day", "days", "prefix", "fingerprint", name="pk_rolled_parts"),
     )
     op.create_table(
         "rolled_standings",
