@@ -255,8 +255,8 @@ class Daemon:
             self._wake(changed)
 
     def _wake(self, names: Collection[str]) -> None:
-        for name in names if self.leading else ():
-            self._scheduler.arm(name)
+        if self.leading and names:
+            self._scheduler.arm_all(names)
 
     def _tend(self, name: str) -> Decision:
         due, now = self._due.pop(name, None), self._now()

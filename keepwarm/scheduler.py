@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.job import Job
 from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers import SchedulerNotRunningError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from keepwarm.model import Decision
@@ -63,6 +64,20 @@ class Scheduler:
                 self._sooner[name] = min(at, self._sooner.get(name, at))
             else:
                 self._add(name, at)
+
+    def arm_all(self, names: Collection[str]) -> None:
+        """Tend these prefixes at once, as `arm` does, and none of them before all are armed.
+
+        Firing thousands while thousands are still to be armed takes all time from the arming.
+        """
+        with contextlib.suppress(SchedulerNotRunningError):
+            self._scheduler.pause()
+        try:
+            for name in names:
+                self.arm(name)
+        finally:
+            with contextlib.suppress(SchedulerNotRunningError):
+                self._scheduler.resume()
 
     def disarm(self, name: str) -> None:
         """Do not tend this prefix any more, whatever a call that runs already decides."""

@@ -105,6 +105,27 @@ def test_what_waits_for_a_worker_is_armed_until_it_was_tended(tending, scheduler
     assert soon(lambda: not scheduler.armed)
 
 
+def test_of_many_that_are_armed_together_none_is_tended_before_all_are_armed(tending, scheduler):
+    begun_at_each: list[int] = []
+
+    class Names(list):
+        def __iter__(self):
+            for name in super().__iter__():
+                begun_at_each.append(tending.begun.qsize())
+                yield name
+            assert not soon(tending.begun.qsize, 0.3)
+
+    scheduler.arm_all(Names(f"p{number}" for number in range(200)))
+    assert set(begun_at_each) == {0}
+    assert sorted(tending.wait_for(200)) == sorted(f"p{number}" for number in range(200))
+
+
+def test_arming_many_after_closing_does_nothing(tending, scheduler):
+    scheduler.close()
+    scheduler.arm_all(["a", "b"])
+    assert not scheduler.armed
+
+
 def test_a_moment_that_has_passed_means_now(tending, scheduler):
     scheduler.arm("a", AT_ONCE)
     assert tending.wait_for(1) == ["a"]
