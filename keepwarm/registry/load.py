@@ -162,7 +162,7 @@ class _Loader:
         self._key = key
         self._now = now
         self._findings = Findings(document)
-        self._requests: dict[tuple[Path, Api, str], Request] = {}
+        self._requests: dict[tuple[Path, Api, dialects.Dialect], Request] = {}
         self._pings: dict[tuple[Any, ...], Ping] = {}
         self._opens: dict[BusyHours, bool] = {}
         self._shared: dict[Any, Any] = {}
@@ -315,11 +315,13 @@ class _Loader:
 
     def _read_request(self, entry: PrefixEntry, dialect: dialects.Dialect) -> Request:
         path = self._beside(str(entry.request))
-        memo = (path, entry.api, f"{dialect}{entry.model_id}")
-        if memo not in self._requests:
-            if len(self._requests) >= _MOST_AT_HAND:
-                del self._requests[next(iter(self._requests))]
-            self._requests[memo] = requests.read_request(path, entry.api, dialect, entry.model_id, self._files)
+        memo = (path, entry.api, dialect)
+        known = self._requests.get(memo)
+        if known and known.model_id in {"", entry.model_id}:
+            return known
+        if len(self._requests) >= _MOST_AT_HAND:
+            del self._requests[next(iter(self._requests))]
+        self._requests[memo] = requests.read_request(path, entry.api, dialect, entry.model_id, self._files)
         return self._requests[memo]
 
     def _system_text(self, entry: PrefixEntry) -> str:
@@ -392,7 +394,7 @@ class _Loader:
 
     def _ping(self, entry: PrefixEntry, facts: ModelFacts, request: Request, ttl: Ttl | None) -> Ping:
         """The ping of a request, made once for all prefixes that have the file in common."""
-        memo = (entry.request, entry.api, entry.model_id, facts.family, facts.min_max_tokens, ttl)
+        memo = (entry.request, entry.api, facts.family, facts.min_max_tokens, ttl)
         ping = self._pings.get(memo)
         if ping is None:
             asking = requests.with_ttl(request, ttl) if ttl else request

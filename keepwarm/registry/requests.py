@@ -45,6 +45,7 @@ class Request:
     Attributes:
         arguments: keyword arguments of the boto3 call besides the body, without modelId and requestMetadata.
         body: the InvokeModel body, or for converse all keyword arguments.
+        model_id: what the file says it is for; empty when it does not.
     """
 
     api: Api
@@ -52,6 +53,7 @@ class Request:
     arguments: Mapping[str, Any] = field(repr=False)
     body: Body = field(repr=False)
     reading: Reading
+    model_id: str = ""
 
     @property
     def ttl(self) -> Ttl:
@@ -176,7 +178,7 @@ def build_request(name: str, data: dict[str, Any], api: Api, dialect: Dialect, m
     wrong = [Problem(name, 0, key, message) for key, message in _odd_shapes(body, reading)]
     if wrong:
         raise ConfigError(wrong)
-    return Request(api, dialect, arguments, body, reading)
+    return Request(api, dialect, arguments, body, reading, str(data.get("modelId", "")))
 
 
 def shorthand_request(text: str, api: Api, dialect: Dialect, ttl: Ttl) -> Request:

@@ -159,6 +159,23 @@ def test_an_invoke_model_request_may_be_the_keyword_arguments_of_the_call(desk):
     assert guarded.ping_request["body"] == plain.ping_request["body"]
 
 
+def test_one_file_serves_prefixes_of_several_models_unless_it_names_its_own(desk):
+    other = CLAUDE.replace("eu.", "global.")
+    assert other != CLAUDE
+    request = {"system": [{"text": TEXT}, POINT], "messages": QUESTION}
+    common = "region: eu-central-1, busy_hours: always, api: converse, request: r.json"
+    both = [f"{{name: {name}, model_id: '{model_id}', {common}}}" for name, model_id in (("a", CLAUDE), ("b", other))]
+    desk.request("r.json", request)
+    first, second = desk.entries(*both).prefixes
+    assert first.ping_request == second.ping_request
+    assert first.fingerprint != second.fingerprint
+
+    desk.request("r.json", request | {"modelId": CLAUDE})
+    with pytest.raises(ConfigError) as caught:
+        desk.entries(*both)
+    assert f"is {CLAUDE!r}, but the registry says {other!r}" in str(caught.value)
+
+
 def test_settings_of_converse_that_lead_to_another_pool_are_kept_and_name_another_entry(desk):
     request = {"system": [{"text": TEXT}, POINT], "messages": QUESTION}
     plain = desk.entry("prewarm: true", request)
