@@ -30,6 +30,7 @@ _CHUNK_ROWS = 20_000
 _WHEN_DONE_SECONDS = 600.0
 _LEAST_PAUSE_SECONDS = 1.0
 _SHARE_OF_TIME = 10
+_PATIENCE_SECONDS = 5.0
 _REBUILD_HINT = "it was written by another keepwarm: run that one, or `keepwarm tidy --rebuild` to sum up anew"
 
 
@@ -244,6 +245,7 @@ class Roller:
             yield
         finally:
             stop.set()
+            thread.join(_PATIENCE_SECONDS)  # a step more is harmless, but its ledger is closed next
 
 
 def _chunks(names: Mapping[str, int]) -> Iterator[list[str]]:
