@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SHELL := /bin/bash
 
-.PHONY: setup ship-tools fmt lint test bench chaos fuzz demo run image image-test lock clean
+.PHONY: setup ship-tools fmt lint test bench chaos soak fuzz demo run image image-test lock clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/.ready
@@ -41,6 +41,10 @@ bench: setup  ## what each policy captures (TRACES=DIRECTORY adds traces), what 
 
 chaos: setup  ## break it as a seed says, some minutes long (SEED=7), and tell which invariants held
 	@PYTHONPATH=. $(BIN)/python -m tests.chaos.campaign --seed $(or $(SEED),7)
+
+soak: setup  ## eight hours of traffic in twelve minutes, then thirty minutes in real time: does anything grow?
+	@$(BIN)/python benchmarks/soak.py --virtual-hours 8
+	@$(BIN)/python benchmarks/soak.py --minutes 30
 
 fuzz: setup .venv-fuzz/.ready  ## one reader of what others wrote, guided by coverage (TARGET=registry, SECONDS=3600)
 	@mkdir -p .fuzz/$(TARGET) && cd .fuzz/$(TARGET) && \
