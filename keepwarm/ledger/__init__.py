@@ -160,8 +160,7 @@ class Ledger:
             LedgerError: it cannot be written, its file is not there any more, or another daemon leads (see `lead`); the
                 ping must not leave.
         """
-        if identity(self._file) != self._identity:  # SQLite would go on writing what nobody can read any more
-            raise LedgerError(f"{self._file} was deleted or replaced", hint=_DELETED_HINT)
+        self._check_file()
         if self._lease is not None:
             return self._open_fenced(self._lease, intent, run_id)
         return self._insert(intents, intent_row(intent, run_id), "cannot write an intent to the ledger")
@@ -226,12 +225,21 @@ class Ledger:
 
         Args:
             at: aware; when it was read.
+
+        Raises:
+            LedgerError: it cannot be written, or its file is not there any more.
         """
+        self._check_file()
         with worded("cannot write a cursor to the ledger"), held(self._write_lock):
             try:
                 self._set_cursor(source, value, at)
             except IntegrityError:  # another process wrote the first one in between
                 self._set_cursor(source, value, at)
+
+    def _check_file(self) -> None:
+        """Raise where SQLite would go on writing what nobody can read any more."""
+        if identity(self._file) != self._identity:
+            raise LedgerError(f"{self._file} was deleted or replaced", hint=_DELETED_HINT)
 
     def _set_cursor(self, source: str, value: str, at: datetime) -> None:
         row = {"value": value, "updated_at": at}

@@ -227,6 +227,12 @@ def test_probes_need_no_token_and_tell_why_it_is_not_ready(home: Home, emulator:
         del daemon.parts.ledger.set_cursor
         assert ask(f"{url}/-/ready").status == 200
 
+        daemon._front._written_at = None  # noqa: SLF001
+        (home.settings().state_dir / "ledger.sqlite").unlink()
+        refused = ask(f"{url}/-/ready")
+        assert refused.status == 503
+        assert "was deleted or replaced" in refused.body["detail"]
+
 
 def _full(*_: object) -> None:
     raise LedgerError("disk full")
