@@ -27,7 +27,7 @@ def emulate(
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            help="Switches, for the models that fit a pattern: 'throttle=0.3,hang=0.1@*haiku*'. May be repeated."
+            help="Switches, for the models that fit a pattern: `throttle=0.3,hang=0.1@*haiku*`. May be repeated."
         ),
     ] = None,
 ) -> None:
@@ -35,7 +35,8 @@ def emulate(
 
     Any credentials do; each access key is an account. `GET /_emulator/log` shows the requests. Switches: throttle,
     unavailable, internal_error, model_timeout, hang, reset, evict (rates from 0 to 1), hang_seconds, homes, deny,
-    expired_tokens, clock_skew, retired, honour_1h_as_5m, omit_usage, omit_headers, omit_cache_split, wrong_json.
+    expired_tokens, clock_skew, retired, honour_1h_as_5m, omit_usage, omit_headers, omit_cache_split, wrong_json,
+    echo_prompt_in_errors.
 
     Example: `keepwarm emulate --time-scale 0.02 &` then
     `AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:8377 keepwarm run`
@@ -52,6 +53,7 @@ def emulate(
             signal.pause()
     except OSError as error:
         err.print(f"cannot listen on {host}:{port}: {error.strerror}", markup=False)
+        err.print("hint: --port names another one, and 0 takes a free one", markup=False)
         raise typer.Exit(EXIT_FAILED) from None
     except KeyboardInterrupt:
         out.print("stopped")

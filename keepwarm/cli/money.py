@@ -35,7 +35,7 @@ from keepwarm.cli.app import (
     usd,
 )
 from keepwarm.counterfactual import Traffic
-from keepwarm.model import Entry, Verdict
+from keepwarm.model import Decision, Entry, Reason, Verdict
 from keepwarm.parts import Parts, make_report, opened
 
 _AGO = re.compile(r"^(\d+)\s*([mhdw])$")
@@ -62,7 +62,8 @@ def plan(
 ) -> None:
     """Show the coming pings and their cost, for each prefix and in total. Offline: nothing is sent.
 
-    What the ledger knows to be warm counts as warm; every planned ping is taken to succeed.
+    What the ledger knows to be warm counts as warm; every planned ping is taken to succeed. While a prefix is paused
+    none is planned; a stop of all is told, and left out of account.
 
     Example: `keepwarm plan --from 2026-11-23T06:00Z --hours 12`
     """
@@ -72,10 +73,13 @@ def plan(
         with opened(settings()) as parts:
             plans = _plans(parts, start, end)
             rates = _rates(parts, start)
+            stopped = parts.switch.reason()
     if output is Format.JSON:
-        print_json(_plan_json(plans, rates, start, end))
+        print_json(_plan_json(plans, rates, start, end) | {"stopped": stopped or None})
         return
     _print_plans(plans, rates, start, end)
+    if stopped:
+        out.print(f"nothing of this is sent as long as all pings are stopped: {stopped}", markup=False)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -139,7 +143,7 @@ def _plans(parts: Parts, start: datetime, end: datetime) -> list[simulate.Plan]:
     with progress("planning", len(prefixes)) as step:
         found = []
         for prefix in prefixes:
-            found.append(simulate.plan(prefix, keeper.state(prefix.name), start, end))
+            found.append(simulate.plan(prefix, keeper.state(prefix.name), start, end, parts.pausing.holding))
             step()
     return found
 
@@ -171,7 +175,7 @@ def _print_plans(
         rate, _ = rates[found.prefix]
         why.add_row(
             name,
-            found.decision.reason.value,
+            _reason(found.decision),
             f"{pays:,}/day" if pays is not None else "-",
             blind.say_rate(rate.per_hour) if rate else "-",
         )
@@ -187,6 +191,12 @@ def _print_plans(
             out.print(f"warning: {name}: {rate.warning}", markup=False)
     if any(found.estimated for found in plans):
         out.print("* never measured: tokens and cost are estimates, about 4 characters a token.")
+
+
+def _reason(decision: Decision) -> str:
+    reason = decision.reason.value
+    until = f" until {_say(decision.at)}" if decision.reason is Reason.PAUSED and decision.at else ""
+    return f"{reason}{until}"
 
 
 def timeline(moments: Iterable[datetime], start: datetime, end: datetime, parts: int = _TIMELINE_PARTS) -> str:

@@ -13,14 +13,29 @@ from decimal import Decimal
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from keepwarm import accounting, busyhours, planner, pricing
+from keepwarm import accounting, busyhours, pauses, planner, pricing
 from keepwarm.counterfactual import Terms
-from keepwarm.model import Action, Decision, Entry, Intent, Outcome, Prefix, PrefixState, Reason, Ttl, Usage, Verdict
+from keepwarm.model import (
+    Action,
+    Decision,
+    Entry,
+    Intent,
+    Outcome,
+    PauseOrder,
+    Prefix,
+    PrefixState,
+    Reason,
+    Ttl,
+    Usage,
+    Verdict,
+)
 from keepwarm.rollups import Ground
 
 # So many pings of a week are looked at one by one; a report over a thousand prefixes wants its answer in seconds.
 _SAMPLE = 400
 _TICK = timedelta(microseconds=1)
+
+Paused = Callable[[Prefix, datetime], PauseOrder | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +53,21 @@ class PlannedPing:
     cost_usd: Decimal
 
 
-def project(prefix: Prefix, state: PrefixState, since: datetime, until: datetime) -> Iterator[PlannedPing]:
-    """The coming pings of a prefix in [since, until), in order."""
+def _never_paused(_prefix: Prefix, _now: datetime) -> None:
+    """Nobody has paused anything."""
+
+
+def project(
+    prefix: Prefix, state: PrefixState, since: datetime, until: datetime, paused: Paused = _never_paused
+) -> Iterator[PlannedPing]:
+    """The coming pings of a prefix in [since, until), in order; none while it is paused."""
     now = since
     while now < until:
+        if pause := paused(prefix, now):
+            if pause.until is None:
+                return
+            now = pause.until
+            continue
         decision = planner.decide(prefix, state, now)
         if decision.at is None or decision.at >= until:
             return
@@ -102,13 +128,17 @@ class Plan:
     estimated: bool
 
 
-def plan(prefix: Prefix, state: PrefixState, since: datetime, until: datetime) -> Plan:
-    """The pings of a prefix in [since, until), with what they cost and from which traffic on they pay."""
-    pings = tuple(project(prefix, state, since, until))
+def plan(prefix: Prefix, state: PrefixState, since: datetime, until: datetime, paused: Paused = _never_paused) -> Plan:
+    """The pings of a prefix in [since, until), with what they cost and from which traffic on they pay.
+
+    Args:
+        paused: the pause that keeps a prefix at a moment; such as are in force now are taken to last as they say.
+    """
+    pings = tuple(project(prefix, state, since, until, paused))
     background = background_of(prefix, state, since, until)
     return Plan(
         prefix=prefix.name,
-        decision=planner.decide(prefix, state, since),
+        decision=_decided(prefix, state, since, paused),
         pings=pings,
         cost_usd=sum((ping.cost_usd for ping in pings), Decimal(0)),
         break_even_requests_per_day=accounting.break_even_requests_per_day(
@@ -116,6 +146,15 @@ def plan(prefix: Prefix, state: PrefixState, since: datetime, until: datetime) -
         ),
         estimated=not state.cached_tokens,
     )
+
+
+def _decided(prefix: Prefix, state: PrefixState, now: datetime, paused: Paused) -> Decision:
+    """As the keeper decides: a pause comes before what the planner says."""
+    decision, pause = planner.decide(prefix, state, now), paused(prefix, now)
+    if pause is None:
+        return decision
+    action = Action.WAIT if pause.until else Action.LEAVE
+    return Decision(action, pause.until, Reason.PAUSED, decision.warm_until, pauses.say(pause))
 
 
 def background_of(prefix: Prefix, state: PrefixState, since: datetime, until: datetime) -> accounting.Background:

@@ -9,7 +9,19 @@ from decimal import Decimal
 import pytest
 
 from keepwarm import pricing
-from keepwarm.model import Action, BusyHours, Course, IdleLimitPolicy, PrefixState, Reason, Stop, Ttl, Verdict
+from keepwarm.model import (
+    Action,
+    BusyHours,
+    Course,
+    IdleLimitPolicy,
+    PauseOrder,
+    PrefixState,
+    Reason,
+    Scope,
+    Stop,
+    Ttl,
+    Verdict,
+)
 from keepwarm.simulate import background_of, imagine, plan, project
 from tests.builders import MONDAY, make_entry, make_hours, make_prefix
 from tests.walks import local
@@ -74,6 +86,21 @@ def test_nothing_is_planned_for_what_is_stopped_cold_without_prewarm_or_never_bu
     found = plan(never, PrefixState(), MONDAY, MONDAY + DAY)
     assert (found.pings, found.cost_usd, found.break_even_requests_per_day) == ((), 0, None)
     assert found.decision.action is Action.LEAVE
+
+
+def test_no_ping_is_planned_while_a_prefix_is_paused_and_the_first_one_after_it_writes():
+    def paused(prefix, now):
+        return order if order.until is None or now < order.until else None
+
+    warm = PrefixState(touched_at=MONDAY)
+    order = PauseOrder(Scope.ALL, "", MONDAY, MONDAY + 2 * HOUR, "deploy", "anna")
+    found = plan(make_prefix(), warm, MONDAY, MONDAY + 3 * HOUR, paused)
+    assert (found.pings[0].at, found.pings[0].verdict) == (order.until, Verdict.REWRITE)
+    assert (found.decision.reason, found.decision.at) == (Reason.PAUSED, order.until)
+    assert found.decision.warm_until == MONDAY + 5 * MINUTE
+    order = replace(order, until=None)
+    found = plan(make_prefix(), warm, MONDAY, MONDAY + 3 * HOUR, paused)
+    assert (found.pings, found.cost_usd, found.decision.action) == ((), 0, Action.LEAVE)
 
 
 def test_an_idle_limit_plans_its_few_pings_and_no_more():

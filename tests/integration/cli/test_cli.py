@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -215,6 +216,16 @@ def test_plan_counts_what_the_ledger_knows_to_be_warm(shell: Shell):
     assert (after["now"]["reason"], after["estimated"]) == ("keep_warm", False)
 
 
+def test_a_plan_heeds_a_pause_and_tells_of_a_stop_of_all(shell: Shell):
+    shell("pause", "support-bot", "--why", "deploy")
+    support, legal, _ = (told := shell.json("plan"))["prefixes"]
+    assert (support["now"]["reason"], support["pings"], told["stopped"]) == ("paused", [], None)
+    assert legal["pings"]
+    shell("stop-all", "--why", "bill looks odd")
+    assert "bill looks odd" in shell.json("plan")["stopped"]
+    assert "nothing of this is sent as long as all pings are stopped" in " ".join(shell("plan").stdout.split())
+
+
 @pytest.mark.parametrize("moment", ["yesterday", "0001-01-01", "9999-12-31T23:00Z", "2026-13-01", "24h", ""])
 def test_a_start_that_is_no_usable_moment_is_refused_in_words(shell: Shell, moment: str):
     if moment:
@@ -387,7 +398,16 @@ def test_emulate_on_a_taken_port_says_so(shell: Shell, emulator: Emulator):
     port = emulator.url.rsplit(":", 1)[1]
     found = shell.child("emulate", "--port", port)
     assert found.returncode == 1
-    assert found.stderr == f"cannot listen on 127.0.0.1:{port}: {os.strerror(98)}\n"
+    assert found.stderr.splitlines() == [
+        f"cannot listen on 127.0.0.1:{port}: {os.strerror(98)}",
+        "hint: --port names another one, and 0 takes a free one",
+    ]
+
+
+def test_the_help_of_emulate_shows_a_pattern_that_fits_a_model_and_every_switch(shell: Shell):
+    told = "".join(shell("emulate", "--help").stdout.replace("│", "").split())
+    assert "@*haiku*" in told
+    assert [field.name for field in fields(Faults) if field.name not in told] == []
 
 
 def test_emulate_refuses_unknown_switches_and_names_the_known_ones(shell: Shell):
