@@ -17,6 +17,7 @@ from rich.markup import escape
 from keepwarm import simulate
 from keepwarm.busyhours import parse_window
 from keepwarm.cli.app import EXIT_CODES, Format, FormatOption, app, out, print_json, progress, settings, table, told
+from keepwarm.errors import ConfigError, Problem
 from keepwarm.model import ALWAYS, AdaptivePolicy, BusyHours, ModelFacts, Ttl
 from keepwarm.parts import opened
 from keepwarm.registry import load_catalog
@@ -79,6 +80,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         setting = Setting(facts, rewrite_rate, simulate.new_learner, _busy_hours(window or []))
         if plot:
             plotting.check(plot)
+        for path in filter(None, (actions, plot)):
+            _check_writable(path)
         read = list(_traces(traces))
         found = _compare(read, chosen, setting, since_share, actions)
         if plot:
@@ -89,13 +92,21 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         _print(found, prices, since_share)
 
 
+def _check_writable(path: Path) -> None:
+    """Say before a long replay that what it finds cannot be written there; a file that is there stays as it is."""
+    if path.is_dir():
+        raise ConfigError([Problem(str(path), 0, "", "cannot be written: Is a directory")])
+    if not path.parent.is_dir():
+        raise ConfigError([Problem(str(path), 0, "", f"cannot be written: {path.parent} is not a directory")])
+
+
 def _facts(model: str) -> ModelFacts:
     catalog = load_catalog(settings().models)
     found = catalog.find(model, "")
     if found is None:
         near = get_close_matches(model, list(catalog.models), n=3, cutoff=0.3)
-        raise typer.BadParameter(f"no prices are known of {model!r}; nearest are {', '.join(near)}",
-                                 param_hint="--prices")  # fmt: skip
+        others = f"nearest are {', '.join(near)}" if near else f"write for example {_MODEL}"
+        raise typer.BadParameter(f"no prices are known of {model!r}; {others}", param_hint="--prices")
     return found
 
 
@@ -196,7 +207,7 @@ def _print_prefixes(result: Result) -> None:
 def _row(figures: Figures) -> tuple[str, ...]:
     return (
         escape(figures.name),
-        f"{figures.spent.cost.units:,.0f}",
+        _units(figures.spent.cost.units),
         _ratio(figures.cost_to_never),
         _percent(figures.saving_captured),
         _percent(figures.saving_captured_at_ttl),
@@ -204,6 +215,11 @@ def _row(figures: Figures) -> tuple[str, ...]:
         "-" if figures.name == simulate.CLAIRVOYANT else f"{figures.spent.pings:,}",
         f"{figures.spent.cost.usd:,.2f}",
     )
+
+
+def _units(units: float) -> str:
+    """Whole ones, but where so few were counted that rounding would hide who paid less."""
+    return f"{units:,.0f}" if abs(units) >= 1000 else f"{units:,.2f}"
 
 
 def _ttl(figures: Figures) -> str:

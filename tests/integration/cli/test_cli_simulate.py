@@ -53,6 +53,28 @@ def test_anybody_can_recompute_the_cost_from_the_actions(shell: Shell, trace: Pa
     assert told["cost"]["cold"] == actions.read_text().count(",write,")
 
 
+@pytest.mark.parametrize(
+    ("option", "name"), [("--actions", ""), ("--actions", "nowhere/a.csv"), ("--plot", "no/a.svg")]
+)
+def test_what_could_not_be_written_is_told_before_anything_is_replayed(shell: Shell, tmp_path: Path, option, name):
+    told = shell("simulate", "missing.csv", "--policy", "adaptive", option, str(tmp_path / name), exit_code=2).stderr
+    assert "cannot be written: " in " ".join(told.split())
+    assert "missing.csv" not in told
+
+
+def test_the_costs_of_few_requests_are_not_rounded_until_they_are_alike(shell: Shell, tmp_path: Path):
+    trace = tmp_path / "few.csv"
+    trace.write_text(HEADER + "".join(f"{at},a,5000\n" for at in (1, 500, 900)))
+    rows = shell("simulate", str(trace), "--since-share", "0").stdout.splitlines()
+    costs = {tuple(row.split()[:2]): row.split()[2] for row in rows if row.startswith(("never", "busy_hours"))}
+    assert (costs["never", "5m"], costs["busy_hours", "5m"]) == ("3.75", "1.65")
+
+
+def test_a_model_that_is_like_none_is_refused_with_an_example(shell: Shell, trace: Path):
+    told = shell("simulate", str(trace), "--prices", "gpt-4", exit_code=2).stderr
+    assert "anthropic.claude-sonnet-4-6" in told
+
+
 def test_actions_are_those_of_a_judge(shell: Shell, tmp_path: Path):
     trace, actions = tmp_path / "a.csv", tmp_path / "actions.csv"
     trace.write_text(HEADER + "10,a,1000\n20,b,500\n5000,b,500\n")
