@@ -63,6 +63,12 @@ def _address(given: SecretStr) -> SecretStr:
     return given
 
 
+def _namespace(given: str) -> str:
+    if given.startswith("AWS/"):
+        raise PydanticCustomError("namespace", "a namespace that does not begin with AWS/, which is CloudWatch's own")
+    return given
+
+
 def _topic(given: str) -> str:
     if given and not _TOPIC.fullmatch(given):
         raise PydanticCustomError(
@@ -182,7 +188,7 @@ class Settings(BaseSettings):
         6000,
         description="HTTP requests per minute from each client address, a sixth of them at once; 0 for any number.",
     )
-    emf: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/#:-]{0,255}$")] = Field(
+    emf: Annotated[str, Field(pattern=r"^[A-Za-z0-9._/#:-]{0,255}$"), AfterValidator(_namespace)] = Field(
         "",
         description="A CloudWatch namespace, such as `keepwarm`: once a minute a line of Embedded Metric Format goes "
         "to standard output; empty for none.",

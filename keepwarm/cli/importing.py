@@ -117,7 +117,7 @@ def _print(done: Imported) -> None:
         f"{prefix.estimated_tokens:,} tokens; pings for about {usd(_week_usd(done))} a week"
     )
     lines += [f"to decide: {question}" for question in done.open_questions]
-    lines.append(f"next: keepwarm doctor {prefix.name}, then keepwarm plan; a running daemon wants a SIGHUP")
+    lines.append(f"next: keepwarm doctor {prefix.name}, then keepwarm plan; a running daemon takes it up by itself")
     for text in lines:
         out.print(text, markup=False)
 

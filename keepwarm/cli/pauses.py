@@ -6,6 +6,7 @@ They write into the ledger and ask no daemon: a running one heeds it within two 
 from __future__ import annotations
 
 import getpass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -14,13 +15,15 @@ import typer
 from keepwarm import clock, pauses
 from keepwarm.cli.app import EXIT_CODES, Format, FormatOption, app, out, print_json, settings, table, told
 from keepwarm.errors import ConfigError, Problem
-from keepwarm.model import PauseOrder, Scope
+from keepwarm.model import PauseOrder, Prefix, Scope
 from keepwarm.parts import opened_pausing, read_registry
 
 _NameArgument = Annotated[str, typer.Argument(help="A prefix of the registry.")]
 _TagOption = Annotated[str, typer.Option("--tag", help="All prefixes with this tag, as `key=value`.")]
 _AllOption = Annotated[bool, typer.Option("--all", help="All prefixes.")]
 _ByOption = Annotated[str, typer.Option("--by", help="Who says so; by default the user of this shell.")]
+
+_SHOWN_TAGS = 10
 
 
 @app.command(epilog=EXIT_CODES)
@@ -87,6 +90,8 @@ def _write(name: str, tag: str, *, every: bool, said: dict[str, str], resumes: b
     registry, _ = read_registry(chosen, now)
     if scope is Scope.PREFIX and not resumes:
         registry.find(target)
+    if scope is Scope.TAG and not resumes:
+        _check_tag(tag, target, registry.prefixes)
     said |= {"by": said["by"] or getpass.getuser()}
     try:
         order = pauses.order_of(scope, target, said, registry.prefixes, now, resumes=resumes)
@@ -103,6 +108,13 @@ def _write(name: str, tag: str, *, every: bool, said: dict[str, str], resumes: b
             left = pausing.holding(prefix, now)
             if left and pauses.is_about(order, prefix):
                 out.print(f"{prefix.name}: still paused {pauses.say(left)}", markup=False)
+
+
+def _check_tag(said: str, target: str, prefixes: Sequence[Prefix]) -> None:
+    tags = sorted({tag.replace(":", "=", 1) for prefix in prefixes for tag in pauses.tags_of(prefix)})
+    if target.replace(":", "=", 1) not in tags:
+        there = f"it has {', '.join(tags[:_SHOWN_TAGS])}" if tags else "its prefixes have no tags"
+        raise _problem(f"no prefix of the registry has the tag {said[:100]!r}; {there}")
 
 
 def _which(name: str, tag: str, *, every: bool) -> tuple[Scope, str]:

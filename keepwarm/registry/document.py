@@ -94,7 +94,9 @@ def read_document(path: Path, files: Files | None = None) -> Document:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         since = f", {error.context} from line {error.context_mark.line + 1} on" if error.context_mark else ""
-        raise ConfigError([Problem(name, line, "", f"is not YAML: {error.problem}{since}")]) from None
+        tabbed = any(b"\t" in each for each in content.splitlines()[line - 1 : line])
+        tab = "; indent with spaces, not with a tab" if tabbed else ""
+        raise ConfigError([Problem(name, line, "", f"is not YAML: {error.problem}{since}{tab}")]) from None
     except yaml.YAMLError as error:
         raise ConfigError([Problem(name, 0, "", f"is not YAML: {str(error).splitlines()[0]}")]) from None
     if root is None:

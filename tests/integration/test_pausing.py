@@ -126,7 +126,10 @@ def test_pause_resume_and_pauses_tell_what_holds(command):
         (["pause", "nobody", "--why", "x"], "has no prefix 'nobody'; it has a, b"),
         (["pause", "a"], "why is missing"),
         (["pause", "a", "--why", "x", "--for", "soon"], "not a duration"),
-        (["pause", "--tag", "team=none", "--why", "x"], "no prefix of the registry has the tag"),
+        (
+            ["pause", "--tag", "team=none", "--why", "x"],
+            "no prefix of the registry has the tag 'team=none'; it has team=care",
+        ),
     ],
 )
 def test_a_pause_that_makes_no_sense_is_bad_input_and_pauses_nothing(command, words: list[str], told: str):

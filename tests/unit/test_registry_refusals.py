@@ -126,7 +126,7 @@ def test_a_request_over_20_mb_is_refused_before_it_is_read(tmp_path):
         ("version: 1\n".encode("utf-16"), 1, "is not UTF-8"),
         (b"version: \0", 0, "is not YAML: unacceptable character"),
         (b"a: b\n---\nc: d\n", 2, "is not YAML: but found another document"),
-        (b"a:\n\tb: c\n", 2, "is not YAML"),
+        (b"a:\n\tb: c\n", 2, "indent with spaces, not with a tab"),
         (b"a: " + b"[" * 50_000 + b"]" * 50_000, 1, "nests deeper than 100 levels"),
         (b"{a: " * 50_000 + b"1" + b"}" * 50_000, 1, "nests deeper than 100 levels"),
     ],

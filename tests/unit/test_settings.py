@@ -138,6 +138,11 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch):
         ("READ_TIMEOUT_SECONDS", "0", "must be greater than 0, not '0'"),
         ("DRAIN_SECONDS", "-1", "must be greater than or equal to 0, not '-1'"),
         ("RECONCILE_SECONDS", "soon", "must be a valid number, not 'soon'"),
+        (
+            "EMF",
+            "AWS/Bedrock",
+            "must be a namespace that does not begin with AWS/, which is CloudWatch's own, not 'AWS/Bedrock'",
+        ),
         ("DAY_CAP_USD", "-1", "must be greater than or equal to 0, not '-1'"),
         ("MONTH_CAP_USD", "lots", "must be a valid decimal, not 'lots'"),
         ("STOPPED", "perhaps", "must be a valid boolean, not 'perhaps'"),
