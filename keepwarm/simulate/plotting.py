@@ -21,6 +21,8 @@ _COLORS: dict[Ttl | None, str] = {Ttl.FIVE_MINUTES: "#0072b2", Ttl.ONE_HOUR: "#d
 _COLUMNS = 3
 # Policies that cost far more than never pinging stand at the upper edge with their figure, or nothing else is seen.
 _HIGHEST = 1.3
+# A label in points; wider ones are rare.
+_LABEL_WIDTH, _LABEL_HEIGHT = 60, 8
 
 
 def check(path: Path) -> None:
@@ -74,7 +76,10 @@ def _panel(axes: Any, name: str, found: Sequence[Figures]) -> None:
     room = (highest - lowest) * 0.08
     axes.axhline(1, color="#999999", linewidth=0.8, linestyle="--")
     shown.sort(key=lambda point: point[0].cold_rate or 0)
-    for number, (figures, cost) in enumerate(shown):
+    axes.set_ylim(lowest - room, highest + 2 * room)
+    axes.set_xlim(0, 110 * max(0.01, *(figures.cold_rate or 0 for figures, _ in shown), 0))
+    taken: list[tuple[float, float]] = []
+    for figures, cost in shown:
         beyond = cost > highest
         marker = "^" if beyond else "*" if figures.name == CLAIRVOYANT else "D" if figures.name == "adaptive" else "o"
         cold = 100 * (figures.cold_rate or 0)
@@ -82,16 +87,27 @@ def _panel(axes: Any, name: str, found: Sequence[Figures]) -> None:
         axes.plot(cold, y, marker, color=_COLORS[figures.ttl], markersize=10 if marker in "*D" else 6, clip_on=False)
         if figures.name != CLAIRVOYANT:
             label = figures.name.replace("idle_limit:", "N=") + (f" {cost:.3g}x" if beyond else "")
-            below = number % 2 == 1 and not beyond
-            axes.annotate(label, (cold, y), xytext=(6, -9 if below else 4), textcoords="offset points", fontsize=7,
-                          color="#333333")  # fmt: skip
-    axes.set_ylim(lowest - room, highest + 2 * room)
-    axes.set_xlim(left=0)
-    axes.margins(x=0.15)
+            offset = _free(axes, (cold, y), taken)
+            axes.annotate(label, (cold, y), xytext=(6, offset), textcoords="offset points", fontsize=7,
+                          color=_COLORS[figures.ttl], annotation_clip=False)  # fmt: skip
     axes.set_title(name)
     axes.set_xlabel("requests that find the cache cold, %")
     axes.set_ylabel("cost / never pinging at 5m")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _free(axes: Any, point: tuple[float, float], taken: list[tuple[float, float]]) -> float:
+    """How far above a point its label hits no other one, in points; the place is then taken."""
+    x, y = (float(each) * 72 / axes.figure.dpi for each in axes.transData.transform(point))
+    offsets = sorted(range(-76, 96, 8), key=abs)
+    free = (
+        each
+        for each in offsets
+        if all(abs(x - u) > _LABEL_WIDTH or abs(y + each - v) >= _LABEL_HEIGHT for u, v in taken)
+    )
+    found = next(free, 4)
+    taken.append((x, y + found))
+    return found
 
 
 def _cost(figures: Figures) -> float | None:
