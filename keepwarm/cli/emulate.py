@@ -27,7 +27,7 @@ def emulate(
     fault: Annotated[
         list[str] | None,
         typer.Option(
-            help="Switches, with commas between, for the models that fit a pattern: `hang=0.1@*haiku*`. May be repeated."
+            help="Switches with commas between, for the models that fit a pattern: `hang=0.1@*haiku*`. May be repeated."
         ),
     ] = None,
 ) -> None:
@@ -38,10 +38,10 @@ def emulate(
     expired_tokens, clock_skew, retired, honour_1h_as_5m, omit_usage, omit_headers, omit_cache_split, wrong_json,
     echo_prompt_in_errors.
 
-    With another --time-scale than 1 the prefixes need a `lifetime` and `margin` to match: at 0.02, 6s and 1500ms for 5m.
+    With another --time-scale than 1 the prefixes need a `lifetime` and `margin` to match: at 0.02, 6s and 1500ms of 5m.
 
-    Example: `keepwarm emulate &` then
-    `AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:8377 AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any keepwarm run`
+    Example: `keepwarm emulate &` then, with any credentials,
+    `AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://127.0.0.1:8377 keepwarm run`
     """
     with told():
         faults = dict(_parse(text) for text in fault or [])
