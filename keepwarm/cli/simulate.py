@@ -6,6 +6,7 @@ It shows; `keepwarm.simulate` replays and reckons.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -57,6 +58,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
     rewrite_rate: Annotated[
         float, typer.Option(min=0, max=1, help="Share of pings that find a living entry gone and write it.")
     ] = 0.0,
+    cold_start_usd: Annotated[
+        float,
+        typer.Option(min=0, max=1000, help="What adaptive may spend on a request that is not cold; see the registry."),
+    ] = 0.0,
     window: Annotated[
         list[str] | None,
         typer.Option(metavar="WINDOW", help='Busy hours in UTC, such as "Mon-Fri 08:00-18:00".  [default: always]'),
@@ -77,7 +82,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         chosen = _candidates(policy, ttl, facts)
         if actions and (len(traces) != 1 or len(chosen) != 1):
             raise typer.BadParameter("only for one TRACE and one --policy", param_hint="--actions")
-        setting = Setting(facts, rewrite_rate, simulate.new_learner, _busy_hours(window or []))
+        hours, worth = _busy_hours(window or []), Decimal(str(cold_start_usd))
+        setting = Setting(facts, rewrite_rate, simulate.new_learner, hours, worth)
         if plot:
             plotting.check(plot)
         for path in filter(None, (actions, plot)):
@@ -87,7 +93,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         if plot:
             plotting.draw(plot, [(name, [result.total for result in results]) for name, results in found])
     if output is Format.JSON:
-        print_json(_json(found, prices, since_share, rewrite_rate))
+        asked = {"prices": prices, "since_share": since_share, "rewrite_rate": rewrite_rate}
+        print_json(asked | {"cold_start_usd": cold_start_usd} | _json(found))
     else:
         _print(found, prices, since_share)
 
@@ -239,13 +246,8 @@ def _percent(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{100 * value:,.{digits}f}%"
 
 
-def _json(
-    found: Sequence[tuple[str, list[Result]]], prices: str, since_share: float, rewrite_rate: float
-) -> dict[str, Any]:
+def _json(found: Sequence[tuple[str, list[Result]]]) -> dict[str, Any]:
     return {
-        "prices": prices,
-        "since_share": since_share,
-        "rewrite_rate": rewrite_rate,
         "traces": [
             {
                 "name": name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 
 from keepwarm.courses import Courses
 from keepwarm.model import ALWAYS, AdaptivePolicy, BusyHours, BusyHoursPolicy, IdleLimitPolicy, ModelFacts, Policy, Ttl
@@ -93,12 +94,15 @@ class Setting:
         rewrite_rate: see `Rules`; the clairvoyant meets none.
         learner: makes the one that the adaptive policy asks.
         busy_hours: of all prefixes; the clairvoyant pings at any hour.
+        cold_start_usd: what the adaptive policy takes a request to be worth that is not cold, beyond its tokens; no
+            cost counts it.
     """
 
     facts: ModelFacts
     rewrite_rate: float = 0.0
     learner: Callable[[ModelFacts], Learner] | None = None
     busy_hours: BusyHours = ALWAYS
+    cold_start_usd: Decimal = Decimal(0)
 
 
 def run(
@@ -121,7 +125,15 @@ def run(
         return measure.clairvoyant(candidate.name, candidate.ttl)
     adaptive = isinstance(candidate.policy, AdaptivePolicy)
     learner = setting.learner if adaptive else None
-    rules = Rules(candidate.policy, candidate.ttl, setting.facts, setting.rewrite_rate, learner, setting.busy_hours)
+    rules = Rules(
+        candidate.policy,
+        candidate.ttl,
+        setting.facts,
+        setting.rewrite_rate,
+        learner,
+        setting.busy_hours,
+        setting.cold_start_usd,
+    )
     meter = measure.meter()
 
     def both(happening: Happening) -> None:

@@ -81,6 +81,7 @@ class Rules:
         rewrite_rate: the share of pings that find their living entry gone and write it.
         learner: builds a fresh one; needed by the adaptive policy.
         busy_hours: of all of them.
+        cold_start_usd: what it is worth to each, beyond its tokens, that a request does not find the entry cold.
         registered: prefixes as the registry has them, by their id in the trace; their own settings count. None of them
             is written or pinged before its first request.
     """
@@ -91,6 +92,7 @@ class Rules:
     rewrite_rate: float = 0.0
     learner: Callable[[ModelFacts], Learner] | None = None
     busy_hours: BusyHours = ALWAYS
+    cold_start_usd: Decimal = Decimal(0)
     registered: Mapping[str, Prefix] = field(default_factory=dict)
 
 
@@ -181,7 +183,7 @@ class _Runner:
         self.send_until(at)
         run = self._runs.get(prefix_id)
         if run is None:
-            run = self._runs[prefix_id] = self._register(prefix_id)
+            run = self._runs[prefix_id] = self._register(prefix_id, tokens)
         run.tokens = tokens
         prefix, before, learner = run.prefix, run.state, self._learner
         ttl = before.billed_ttl or prefix.ttl
@@ -230,11 +232,15 @@ class _Runner:
         else:
             self._arm(run, decision.at)
 
-    def _register(self, prefix_id: str) -> _Run:
+    def _register(self, prefix_id: str, tokens: int) -> _Run:
         prefix = self._rules.registered.get(prefix_id)
         if prefix:
             return _Run(prefix, PrefixState(), *_times_of(prefix))
-        return _Run(_prefix(prefix_id, self._rules, self._ttl), PrefixState(), *self._alike)
+        made = _prefix(prefix_id, self._rules, self._ttl)
+        if self._rules.cold_start_usd:  # what it is in units of the prefix must be right from the first request on
+            other = made.other and replace(made.other, estimated_tokens=tokens)
+            made = replace(made, estimated_tokens=tokens, other=other)
+        return _Run(made, PrefixState(), *self._alike)
 
     def _arm(self, run: _Run, at: datetime) -> None:
         run.alarm = at
@@ -301,6 +307,7 @@ def _prefix(prefix_id: str, rules: Rules, ttl: Ttl) -> Prefix:
         busy_hours=rules.busy_hours,
         policy=rules.policy,
         prewarm=False,
+        cold_start_usd=rules.cold_start_usd,
         fingerprint=prefix_id,
         estimated_tokens=1,
         ping_request={},

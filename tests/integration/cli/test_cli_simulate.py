@@ -75,6 +75,18 @@ def test_a_model_that_is_like_none_is_refused_with_an_example(shell: Shell, trac
     assert "anthropic.claude-sonnet-4-6" in told
 
 
+def test_what_a_warm_start_is_worth_buys_fewer_cold_ones(shell: Shell, trace: Path):
+    def adaptive(*more: str) -> dict[str, float]:
+        arguments = ("--policy", "adaptive", "--ttl", "5m", "--format", "json", *more)
+        told = json.loads(shell("simulate", str(trace), *arguments).stdout)
+        found: dict[str, float] = told["traces"][0]["policies"][0]
+        return found
+
+    frugal, generous = adaptive(), adaptive("--cold-start-usd", "0.1")
+    assert generous["cold_rate"] < frugal["cold_rate"]
+    assert generous["pings"] > frugal["pings"]
+
+
 def test_actions_are_those_of_a_judge(shell: Shell, tmp_path: Path):
     trace, actions = tmp_path / "a.csv", tmp_path / "actions.csv"
     trace.write_text(HEADER + "10,a,1000\n20,b,500\n5000,b,500\n")
