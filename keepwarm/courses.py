@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
+from weakref import ref
 from zoneinfo import ZoneInfo
 
 from keepwarm import busyhours, planner, pricing
@@ -44,7 +45,8 @@ class Courses:
 
     def __init__(self, learnt: Mapping[str, Any] | None = None) -> None:
         self._learner = Learner(learnt)
-        self._terms: dict[str, tuple[Prefix, int, Terms]] = {}
+        # Weak: a prefix that a reload has replaced would keep the whole registry of its time on disk.
+        self._terms: dict[str, tuple[ref[Prefix], int, Terms]] = {}
         self._openings = {
             name: Openings.from_data(data["openings"]) for name, data in (learnt or {}).items() if "openings" in data
         }
@@ -143,10 +145,10 @@ class Courses:
     def _terms_of(self, prefix: Prefix, state: PrefixState) -> Terms:
         tokens = planner.tokens_of(prefix, state)
         known = self._terms.get(prefix.fingerprint)
-        if known and known[0] is prefix and known[1] == tokens:
+        if known and known[0]() is prefix and known[1] == tokens:
             return known[2]
         terms = terms_of(prefix, tokens)
-        self._terms[prefix.fingerprint] = (prefix, tokens, terms)
+        self._terms[prefix.fingerprint] = (ref(prefix), tokens, terms)
         return terms
 
 

@@ -350,7 +350,7 @@ class Daemon:
     def _apply(self, registry: Registry) -> None:
         """Tend what the keeper has adopted; what has not changed keeps its moment."""
         found = differences.between(self._prefixes, registry.prefixes)
-        self._prefixes = registry.prefixes
+        self.parts.registry, self._prefixes = registry, registry.prefixes
         self.listener.adopt(registry.prefixes)
         generation = self.registry_status.generation + 1
         self.registry_status = RegistryStatus(str(registry.path), generation, self._now())

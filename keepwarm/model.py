@@ -266,7 +266,7 @@ class Route:
     role_arn: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Prefix:
     """A registered prefix, ready to be pinged.
 

@@ -35,11 +35,12 @@ _REGISTRY = f"{PREFIX}REGISTRY"
 _READINGS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parts:
     """What both the daemon and single commands need, opened and ready.
 
     Attributes:
+        registry: in force; a reload puts another one in its place, and nobody keeps the one before.
         run_id: names this process in the ledger.
     """
 
@@ -194,7 +195,9 @@ def opened(
         )
         with garbage.uncollected():
             keeper.adopt(registry.prefixes)
-        yield Parts(settings, catalog, registry, ledger, gateway, keeper, run_id, gate, switch, pausing)
+        parts = Parts(settings, catalog, registry, ledger, gateway, keeper, run_id, gate, switch, pausing)
+        del registry  # here it would outlive a reload
+        yield parts
 
 
 def _rate(settings: Settings, registry: Registry, ledger: Ledger, now: datetime) -> RateLimit:

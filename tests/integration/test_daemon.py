@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -228,6 +230,26 @@ def test_reloads_while_pings_are_away_lose_no_prefix_and_ping_none_twice(home, e
     for name in names:
         assert [was_written(request) for request in pings(emulator, name)].count(True) == 1
         assert shortest_gap(home.ledger, name) >= SHORTEST_GAP
+
+
+@pytest.mark.parametrize("policy", ["busy_hours", "adaptive"])
+def test_of_registries_that_a_reload_replaced_nothing_is_kept(home, emulator, policy):
+    write_registry(home.registry, "a", "b", defaults={"policy": policy})
+    with home.running() as daemon:
+        assert soon(lambda: emulator.log)
+        past = []
+        for number in range(3):
+            past += [weakref.ref(prefix) for prefix in daemon.prefixes]
+            write_registry(home.registry, "a", "b", defaults={"policy": policy}, b={"margin": f"2.{number}s"})
+            daemon.reload()
+            assert soon(lambda number=number: len(home.told("registry_reloaded")) > number)
+
+        def left() -> list[str]:
+            gc.unfreeze()
+            gc.collect()
+            return [prefix.name for prefix in (one() for one in past) if prefix]
+
+        assert soon(lambda: not left()), left()
 
 
 def test_a_prefix_whose_tending_raised_is_armed_again_by_the_reconciling(home, emulator):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -177,3 +178,11 @@ def test_what_was_learnt_is_plain_data():
     again = Courses({name: told.courses.learnt(name) for name in (ALL, told.prefix.fingerprint)})
     assert not again.blind
     assert again.learnt(told.prefix.fingerprint) == told.courses.learnt(told.prefix.fingerprint)
+
+
+def test_a_prefix_that_a_reload_replaced_is_let_go_of():
+    told = Told(adaptive())
+    told.ask(MINUTE, WROTE_5M)
+    before = weakref.ref(told.prefix)
+    told.prefix = adaptive(margin=timedelta(seconds=42))
+    assert before() is None
