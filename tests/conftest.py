@@ -1,4 +1,4 @@
-"""What integration and process tests share: a real PostgreSQL, and programs that only some machines have."""
+"""What tests share: no example is timed, a real PostgreSQL, and programs that only some machines have."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.postgresql import NoServer, Postgres
+
+# A machine that is busy with other things is no fault of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -76,7 +76,7 @@ RATES = st.sampled_from([0.0, 0.0, 0.1, 1.0])
 
 
 @RULES
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(GAPS, st.integers(0, 999_999), NAMES, st.integers(1, 20)), min_size=1, max_size=12), RATES)
 def test_whatever_comes_costs_hardly_more_than_never_pinging(rules, steps, rate):
     now, arrivals = MONDAY, []
@@ -90,7 +90,7 @@ def test_whatever_comes_costs_hardly_more_than_never_pinging(rules, steps, rate)
 
 
 @RULES
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(NAMES, st.sampled_from([-SECOND, -MICROSECOND, 0 * SECOND, MICROSECOND, SECOND, DAY])), max_size=12

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from keepwarm.busyhours import HORIZON, next_span, parse_window, span_at, spans
@@ -135,7 +135,6 @@ def is_busy_by_the_wall(hours: BusyHours, now: datetime) -> bool:
     return False
 
 
-@settings(deadline=None)  # the first example of a run reads zones and calendars
 @given(hours=ANY_HOURS.filter(lambda hours: hours.holidays is None), now=MOMENTS)
 def test_away_from_clock_changes_every_minute_is_busy_as_the_wall_clock_says(hours, now):
     zone = ZoneInfo(hours.timezone)
@@ -152,7 +151,6 @@ def test_away_from_clock_changes_every_minute_is_busy_as_the_wall_clock_says(hou
 # -- invariants ---------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None)  # the first example of a run reads zones and calendars
 @given(hours=ANY_HOURS, since=MOMENTS, length=st.timedeltas(timedelta(), timedelta(days=40)))
 def test_spans_are_sorted_disjoint_apart_not_empty_and_inside_what_was_asked(hours, since, length):
     found = list(spans(hours, since, since + length))
@@ -161,7 +159,6 @@ def test_spans_are_sorted_disjoint_apart_not_empty_and_inside_what_was_asked(hou
     assert all(since <= span.start and span.end <= since + length for span in found)
 
 
-@settings(deadline=None)  # the first example of a run reads zones and calendars
 @given(hours=ANY_HOURS, now=MOMENTS)
 def test_span_at_is_the_span_of_spans_that_contains_now(hours, now):
     around = Span(now - HORIZON, now + HORIZON)
@@ -170,7 +167,6 @@ def test_span_at_is_the_span_of_spans_that_contains_now(hours, now):
     assert [cut(found, around)] == (listed or [None])
 
 
-@settings(deadline=None)  # the first example of a run reads zones and calendars
 @given(hours=ANY_HOURS, now=MOMENTS)
 def test_next_span_is_the_first_span_of_spans_that_starts_later(hours, now):
     found = next_span(hours, now)
@@ -190,7 +186,6 @@ def test_next_span_is_the_first_span_of_spans_that_starts_later(hours, now):
     assert [span.start for span in listed[:1]] == ([found.start] if found.start < ahead.end else [])
 
 
-@settings(deadline=None)  # the first example of a run reads zones and calendars
 @given(hours=ANY_HOURS, since=MOMENTS)
 def test_hopping_from_span_to_span_visits_them_all(hours, since):
     until = since + timedelta(days=20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keepwarm.model import Course, Ttl
@@ -259,7 +259,6 @@ def worth_of(found: int, chance_of: list[float], avoided: float, price: float) -
     return worth
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from([0.0, 0.001, 0.02, 0.05, 0.0869, 0.087, 0.1, 0.3, 0.9, 1.0]), min_size=BINS, max_size=BINS

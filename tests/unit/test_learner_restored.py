@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keepwarm.model import Course
@@ -83,7 +83,6 @@ def ready(name: str, passes: float, fixed: int | None = None, *, hit: bool = Fal
     return Step(passes, name, request=True, fixed=fixed, hit=hit, hours=False)
 
 
-@settings(deadline=None)
 @given(st.lists(STEPS, max_size=40), st.lists(STEPS, max_size=40))
 def test_a_restored_learner_decides_as_one_that_ran_on(before, after):
     one, other = Life(), Life()
@@ -97,7 +96,6 @@ def test_a_restored_learner_decides_as_one_that_ran_on(before, after):
     assert other.kept() == one.kept()
 
 
-@settings(deadline=None)
 @given(st.lists(STEPS, max_size=60))
 def test_what_was_kept_of_the_changed_ones_is_all_there_is_to_keep(steps):
     """The daemon writes rows of changed prefixes only; what time alone changes must be among them."""

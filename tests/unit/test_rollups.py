@@ -160,7 +160,6 @@ def test_summed_up_days_and_their_edges_tell_what_a_walk_over_all_tells(
         assert figures(found) == figures(walked)
 
 
-@settings(deadline=None)
 @given(stories())
 def test_a_day_is_the_same_after_it_was_written_down(story: Any):
     parts, after = roll(START, *within(*story, START, START + DAY), GROUNDS, {})
