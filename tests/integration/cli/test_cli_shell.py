@@ -49,3 +49,17 @@ def test_the_completions_of_the_shell_that_asks_are_shown():
         ["bash", "-c", f"'{program}' --show-completion; true"], capture_output=True, text=True, check=True, timeout=30
     )
     assert "complete -o default -F _keepwarm_completion keepwarm" in done.stdout
+
+
+def test_an_interruption_while_the_program_still_loads_is_no_traceback():
+    interrupted = (
+        "import sys\n"
+        "class Finger:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'typer': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finger())\n"
+        "from keepwarm.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
