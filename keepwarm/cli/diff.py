@@ -34,6 +34,7 @@ from keepwarm.cli.app import (
 from keepwarm.differences import Change, Difference
 from keepwarm.model import Prefix, PrefixState
 from keepwarm.parts import Parts, opened, read_registry
+from keepwarm.pausing import Pausing
 from keepwarm.registry import Registry
 from keepwarm.simulate import outlooks
 from keepwarm.simulate.advice import rewrite_rate_of
@@ -76,13 +77,25 @@ def command(
                 registry, _ = read_registry(chosen.model_copy(update={"registry": str(new)}), now)
                 found = differences.between(parts.registry.prefixes, registry.prefixes)
                 rows = _rows(parts, registry, found, now, days)
+                unpaused = _unpaused(parts.pausing, found, now)
     except typer.Exit:
         raise typer.Exit(EXIT_INPUT) from None  # 1 says that there is a difference
     if output is Format.JSON:
-        print_json(_json(rows, registry, found, days))
+        print_json(_json(rows, registry, found, days) | {"unpaused": unpaused})
     else:
         _print(rows, registry, found, days)
+        for name in unpaused:
+            out.print(f"warning: {name}: is paused now, and would not be any more: pause it again", markup=False)
     raise typer.Exit(EXIT_FAILED if found else 0)
+
+
+def _unpaused(pausing: Pausing, found: Difference, now: datetime) -> list[str]:
+    """Prefixes whose pause would not hold them any more, since it goes by their old name or tag."""
+    return [
+        change.after.name
+        for change in found.changed
+        if pausing.holding(change.before, now) and not pausing.holding(change.after, now)
+    ]
 
 
 def _rows(parts: Parts, registry: Registry, found: Difference, now: datetime, days: float) -> list[_Row]:

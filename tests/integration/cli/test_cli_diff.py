@@ -49,6 +49,14 @@ def test_a_shorter_ttl_shows_its_key_more_pings_and_more_money(shell: Shell, new
     assert found["together"] == row["ahead"]
 
 
+def test_a_prefix_that_would_lose_its_pause_by_a_new_name_is_told(shell: Shell, new: Path):
+    change(new, "name: support-bot", "name: help-desk")
+    assert shell.json("diff", new, exit_code=1)["unpaused"] == []
+    shell("pause", "support-bot", "--why", "deploy")
+    assert shell.json("diff", new, exit_code=1)["unpaused"] == ["help-desk"]
+    assert "warning: help-desk: is paused now, and would not be" in shell("diff", new, exit_code=1).stdout
+
+
 def test_the_pings_ahead_are_those_of_plan(shell: Shell, new: Path):
     text = new.read_text()
     new.write_text(text[: text.index("  - name: legal-search")])
