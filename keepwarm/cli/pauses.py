@@ -8,6 +8,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,8 @@ from keepwarm.cli.app import EXIT_CODES, Format, FormatOption, app, out, print_j
 from keepwarm.errors import ConfigError, Problem
 from keepwarm.model import PauseOrder, Prefix, Scope
 from keepwarm.parts import opened_pausing, read_registry
+from keepwarm.registry import Registry
+from keepwarm.settings import Settings
 
 _NameArgument = Annotated[str, typer.Argument(help="A prefix of the registry.")]
 _TagOption = Annotated[str, typer.Option("--tag", help="All prefixes with this tag, as `key=value`.")]
@@ -87,7 +90,7 @@ def list_pauses(output: FormatOption = Format.TABLE) -> None:
 def _write(name: str, tag: str, *, every: bool, said: dict[str, str], resumes: bool = False) -> None:
     scope, target = _which(name, tag.replace("=", ":", 1), every=every)
     chosen, now = settings(), clock.utc_now()
-    registry, _ = read_registry(chosen, now)
+    registry = _registry(chosen, now, needed=scope is not Scope.ALL and not resumes)
     if scope is Scope.PREFIX and not resumes:
         registry.find(target)
     if scope is Scope.TAG and not resumes:
@@ -108,6 +111,17 @@ def _write(name: str, tag: str, *, every: bool, said: dict[str, str], resumes: b
             left = pausing.holding(prefix, now)
             if left and pauses.is_about(order, prefix):
                 out.print(f"{prefix.name}: still paused {pauses.say(left)}", markup=False)
+
+
+def _registry(chosen: Settings, now: datetime, *, needed: bool) -> Registry:
+    """The registry; none of its prefixes where it cannot be read and all that is asked for goes without."""
+    try:
+        return read_registry(chosen, now)[0]
+    except ConfigError:
+        if needed:
+            raise
+        out.print("the registry cannot be read (`keepwarm check` tells why); this goes without it")
+        return Registry(Path(chosen.registry), ())
 
 
 def _check_tag(said: str, target: str, prefixes: Sequence[Prefix]) -> None:

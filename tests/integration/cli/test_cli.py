@@ -216,6 +216,18 @@ def test_plan_counts_what_the_ledger_knows_to_be_warm(shell: Shell):
     assert (after["now"]["reason"], after["estimated"]) == ("keep_warm", False)
 
 
+def test_all_can_be_paused_and_resumed_while_the_registry_is_broken(shell: Shell):
+    whole = shell.registry.read_text()
+    shell.registry.write_text("version: 1\nprefixes: [")
+    said = shell("pause", "--all", "--why", "deploy").stdout
+    assert "the registry cannot be read" in said
+    assert "all prefixes: paused until resumed" in said
+    assert "is not YAML" in shell("pause", "support-bot", "--why", "deploy", exit_code=2).output
+    assert "all prefixes: resumed" in shell("resume", "--all").stdout
+    shell.registry.write_text(whole)
+    assert [one["why"] for one in shell.json("pauses")["pauses"]] == ["deploy"]
+
+
 def test_a_plan_heeds_a_pause_and_tells_of_a_stop_of_all(shell: Shell):
     shell("pause", "support-bot", "--why", "deploy")
     support, legal, _ = (told := shell.json("plan"))["prefixes"]
