@@ -44,18 +44,18 @@ def test_marks_are_medians_that_one_odd_look_does_not_move() -> None:
 
 
 def sample(number: int, resident_kb: float) -> Sample:
-    return Sample(number / 100, 10 * number, resident_kb, 40, 30, 20 + number % 2, 4_000, 100 * number)
+    return Sample(number / 100, 10 * number, 900_000, resident_kb, 40, 30, 20 + number % 2, 4_000, 100 * number)
 
 
 def test_the_table_leaves_the_warm_up_out_of_the_slopes_and_shows_it_in_the_marks() -> None:
     grown = [sample(number, min(100_000 + 1_000 * number, 130_000)) for number in range(101)]
-    memory, descriptors = table(grown, 0.3).splitlines()[2:4]
+    memory, descriptors = table(grown, 0.3).splitlines()[3:5]
     assert memory == (
         "| resident memory, KB | 102,000 | 126,000 | 130,000 | 130,000 | 130,000 | +0.00 ± 0.00 | +0.00 ± 0.00 | flat |"
     )
     assert descriptors.endswith("| flat |")
     leaking = [sample(number, 100_000 + 10 * number) for number in range(101)]
-    assert table(leaking, 0.3).splitlines()[2].endswith("| +1,000.00 ± 0.00 | +1,000.00 ± 0.00 | grows |")
+    assert table(leaking, 0.3).splitlines()[3].endswith("| +1,000.00 ± 0.00 | +1,000.00 ± 0.00 | grows |")
 
 
 def test_each_soak_replaces_its_own_part_of_the_section_and_nothing_else() -> None:
