@@ -507,8 +507,8 @@ ROWS: dict[str, tuple[str, str, float | None]] = {
 }
 RULE = (
     "Flat is what, by the upper end of its slope's 95 % interval, is not given more than one block of memory a ping "
-    "(the least that a kept object takes), 100 bytes of resident memory or of log a ping, and half a descriptor, half a "
-    "thread and 1 % of a core for 1,000 pings, with all that goes with them. Growth is what surely exceeds that; the "
+    "(the least that a kept object takes), 100 bytes of resident memory or of log a ping, and half a descriptor, half "
+    "a thread and 1 % of a core for 1,000 pings, with all that goes with them. Growth is what surely exceeds that; the "
     "rest is unclear. Blocks are the fewest that Python had allocated in the last two seconds, which leaves out what a "
     "look at the ledger holds for a moment. The ledger is meant to grow, up to its retention."
 )
