@@ -199,6 +199,7 @@ class Daemon:
             passed = timedelta(seconds=clock.steady_seconds() - steady)
             if abs(self._now() - wall - passed) > _STEP:
                 self._tell("clock_stepped", "warning", by_seconds=(self._now() - wall - passed).total_seconds())
+                self._scheduler.clock_was_set()
                 self._rearm_all()
             wall, steady = self._now(), clock.steady_seconds()
             self.turned_at = steady

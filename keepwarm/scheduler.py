@@ -36,6 +36,7 @@ class Scheduler:
         self._running: set[str] = set()
         self._disarmed: set[str] = set()  # of those that run
         self._sooner: dict[str, datetime] = {}  # armed while it ran
+        self._periodic: list[tuple[Job, float]] = []
         self._number = 0
         self._covered: dict[str, int] = {}
         # Taken before APScheduler's own locks; no listener may take it, for APScheduler calls those with locks held.
@@ -102,13 +103,20 @@ class Scheduler:
 
     def every(self, period: timedelta, call: Callable[[], None]) -> None:
         """Call something again and again, apart from the workers that tend."""
-        self._scheduler.add_job(call, "interval", seconds=period.total_seconds(), executor="housekeeping")
+        seconds = period.total_seconds()
+        job = self._scheduler.add_job(call, "interval", seconds=seconds, executor="housekeeping")
+        self._periodic.append((job, seconds))
 
     @property
     def alive(self) -> bool:
         """Whether the thread that fires still runs; APScheduler's own `running` stays true when it died."""
         thread: threading.Thread | None = getattr(self._scheduler, "_thread", None)
         return thread is not None and thread.is_alive()
+
+    def clock_was_set(self) -> None:
+        """Count the periods of `every` anew: by a clock that was set back, the next call would be that much later."""
+        for job, seconds in self._periodic:
+            job.reschedule("interval", seconds=seconds)
 
     def wake(self) -> None:
         """Look at the clock now; wanted after the wall clock was stepped or the machine slept."""

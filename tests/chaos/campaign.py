@@ -6,29 +6,25 @@ It starts real daemons against an embedded Bedrock at high speed; nothing leaves
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from keepwarm.clock import utc_now
-from keepwarm.emulator import Faults
+from keepwarm.emulator import Request
 from tests.builders import CLAUDE, shipped_catalog
 from tests.chaos import invariants
+from tests.chaos.deeds import Deeds
 from tests.chaos.invariants import Findings
-from tests.chaos.killed_at import POINTS
-from tests.chaos.schedule import AT_ONCE, TRIPPING, Episode, Kind, draw
+from tests.chaos.schedule import AT_ONCE, ONE_BY_ONE, REFUSED, TRIPPING, Episode, Kind, draw
 from tests.chaos.world import (
     CANARIES,
     CAP_USD,
-    HOUR_CLAUDE,
-    OTHER_CLAUDE,
     Size,
     World,
     closes_at,
@@ -36,15 +32,10 @@ from tests.chaos.world import (
     opened,
     pause,
 )
-from tests.daemons import CANARY, soon
-from tests.daemons import rows as entries_of
+from tests.daemons import soon
 
 LONG = Size(prefixes=200, few=5, lifetime=timedelta(seconds=12), margin=timedelta(seconds=4), per_minute=2_400)
 EPISODES = len(Kind)
-_BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
-    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
-)
-_TOUCHES_AT_ONCE = 8
 
 
 class Campaign:
@@ -63,34 +54,12 @@ class Campaign:
         patience: timedelta = timedelta(seconds=150),
     ) -> None:
         self._world = world
-        self._dice = random.Random(f"{seed} deeds")
         self._tell = tell
         self._patience = patience
         self._began = utc_now()
         self._good = world.registry_text(self._began)
-        self._deeds: Mapping[Kind, Callable[[Episode], Any]] = {
-            Kind.GONE: self._gone,
-            Kind.SWALLOWED: self._swallowed,
-            Kind.QUOTED: self._quoted,
-            Kind.SHORTENED: self._shortened,
-            Kind.KILLED: self._killed,
-            Kind.AT_POINTS: self._at_points,
-            Kind.STOPPED: self._stopped,
-            Kind.NO_CREDENTIALS: self._no_credentials,
-            Kind.LOCKED: self._locked,
-            Kind.FULL: self._full,
-            Kind.DELETED: self._deleted,
-            Kind.CORRUPTED: self._corrupted,
-            Kind.NO_FILES: self._no_files,
-            Kind.REWRITTEN: self._rewritten,
-            Kind.HALF_WRITTEN: self._half_written,
-            Kind.MANY_ERRORS: self._many_errors,
-            Kind.HUGE_PROMPT: self._huge_prompt,
-            Kind.BOMB: self._bomb,
-            Kind.TOUCHES: self._touches,
-        }
         self.findings = Findings()
-        self.deeds: Counter[Kind] = Counter()
+        self.breaks = Deeds(world, self._good, self._began, self.findings, random.Random(f"{seed} deeds"))
         self.episodes: Counter[Kind] = Counter()
 
     def start(self) -> None:
@@ -116,7 +85,7 @@ class Campaign:
             held = world_held(world) if episode.kind in TRIPPING else set()
             after = self.look_for_warmth(episode.kind, ended, held)
             befell = [one for one in invariants.ours(world.emulator.log[before:]) if one.at <= ended]
-            self.deeds[episode.kind] += self._counted(episode, befell)
+            self.breaks.count[episode.kind] += self._counted(episode, befell)
             lasted, took = (ended - began).total_seconds(), after.total_seconds()
             self._tell(f"{episode.kind:<60} {lasted:5.1f} s, warm after {took:4.1f} s")
             world.ask_everything()
@@ -134,171 +103,19 @@ class Campaign:
             self._world.emulator.set_faults("*", faults)
             yield
             return
-        with self._deeds[episode.kind](episode):
+        with self.breaks.of(episode):
             yield
 
-    @contextmanager
-    def _gone(self, _: Episode) -> Iterator[None]:
-        self._world.proxy.cut()
-        yield
-        self._world.proxy.heal()
-
-    @contextmanager
-    def _swallowed(self, _: Episode) -> Iterator[None]:
-        self._world.proxy.swallow()
-        yield
-        self._world.proxy.heal()
-
-    @contextmanager
-    def _quoted(self, _: Episode) -> Iterator[None]:
-        self._world.emulator.set_faults(OTHER_CLAUDE, Faults(echo_prompt_in_errors=True))
-        yield
-
-    @contextmanager
-    def _killed(self, episode: Episode) -> Iterator[None]:
-        for _ in range(1 + round(2 * episode.strength)):
-            pause(timedelta(seconds=self._dice.uniform(0, 1)))
-            self._world.restart()
-            self.deeds[Kind.KILLED] += 1
-        yield
-
-    @contextmanager
-    def _at_points(self, _: Episode) -> Iterator[None]:
-        world = self._world
-        world.emulator.set_faults("*", Faults(hang=1, hang_seconds=0.5))  # so that there is a time in flight
-        for point in POINTS:
-            world.child.kill()
-            world.launch("-m", "tests.chaos.killed_at", point)
-            killed = soon(lambda: world.child.process.poll() is not None, 60)
-            self.findings.check(invariants.NO_CRASH, killed, f"never came to {point}")
-            self.deeds[Kind.AT_POINTS] += killed
-        no_faults(world)
-        world.restart()
-        yield
-
-    @contextmanager
-    def _shortened(self, _: Episode) -> Iterator[None]:
-        """The entries of all that ask for 1h are gone, and what a ping by hand writes lives for 5m only."""
-        self._world.emulator.set_faults(HOUR_CLAUDE, Faults(honour_1h_as_5m=True))
-        self._world.emulator.evict(HOUR_CLAUDE)
-        for name in self._world.hourly:
-            self._world.ping(name)
-        yield
-
-    @contextmanager
-    def _corrupted(self, _: Episode) -> Iterator[None]:
-        world = self._world
-        world.child.kill()
-        with world.ledger_corrupted(self._dice.randbytes(100_000)):
-            world.launch()
-            refused = soon(lambda: world.child.process.poll() is not None, 60)
-            told = "is not a" in world.child.text
-            self.findings.check(invariants.NO_CRASH, refused and told, f"a corrupted ledger: {world.child.text[-500:]}")
-        world.restart()
-        yield
-
-    @contextmanager
-    def _no_files(self, _: Episode) -> Iterator[None]:
-        with self._world.no_more_files():
-            yield
-
-    def _huge_prompt(self, _: Episode) -> Any:
-        (self._world.place / "huge.md").write_text(f"{CANARY}. " * (50_000_000 // len(f"{CANARY}. ")))
-        return self._registry(iter([self._good.replace("p000.md", "huge.md")]))
-
-    @contextmanager
-    def _stopped(self, _: Episode) -> Iterator[None]:
-        self._world.sleep_for(self._world.size.lifetime * 1.2)
-        yield
-
-    @contextmanager
-    def _no_credentials(self, _: Episode) -> Iterator[None]:
-        away = self._world.credentials.rename(self._world.place / "away")
-        self._world.restart()
-        pause(self._world.size.lifetime / 4)
-        away.rename(self._world.credentials)
-        yield
-
-    @contextmanager
-    def _locked(self, _: Episode) -> Iterator[None]:
-        with self._world.ledger_locked():
-            yield
-
-    @contextmanager
-    def _full(self, _: Episode) -> Iterator[None]:
-        with self._world.disk_full():
-            yield
-
-    @contextmanager
-    def _deleted(self, _: Episode) -> Iterator[None]:
-        self._world.delete_ledger()
-        pause(timedelta(seconds=1))  # what was on its way may arrive
-        sent, deleted = len(invariants.ours(self._world.emulator.log)), utc_now()
-        pause(self._world.size.lifetime / 4)
-        more = len(invariants.ours(self._world.emulator.log)) - sent
-        self.findings.check(invariants.ENTERED, not more, f"{more} pings with the ledger deleted at {deleted:%H:%M:%S}")
-        self._world.restart()
-        yield
-
-    @contextmanager
-    def _registry(self, texts: Iterator[str]) -> Iterator[None]:
-        """Write one text after the other; the right one at the end."""
-        for text in texts:
-            self._world.registry.write_text(text)
-            self.deeds[Kind.REWRITTEN] += 1
-            pause(timedelta(seconds=0.3))
-        yield
-        self._world.registry.write_text(self._good)
-
-    def _rewritten(self, episode: Episode) -> Any:
-        return self._registry(
-            self._world.registry_text(self._began, *(["visitor"] if turned % 2 else []), turned=7 * turned)
-            for turned in range(2 + round(8 * episode.strength))
-        )
-
-    def _half_written(self, episode: Episode) -> Any:
-        return self._registry(iter([self._good[: round(len(self._good) * episode.strength)]]))
-
-    def _many_errors(self, _: Episode) -> Any:
-        entries = [{"name": f"bad {number}", "ttl": "2h", "oddity": number} for number in range(10_000)]
-        return self._registry(iter([json.dumps({"version": 1, "prefixes": entries})]))
-
-    def _bomb(self, _: Episode) -> Any:
-        return self._registry(iter([_BOMB]))
-
-    @contextmanager
-    def _touches(self, episode: Episode) -> Iterator[None]:
-        world = self._world
-        for _ in range(1 + round(4 * episode.strength)):
-            names = self._dice.sample(world.plain, min(_TOUCHES_AT_ONCE, len(world.plain)))
-            told = [world.request(name) for name in names]
-            ahead = [
-                one | {"started_at": (datetime.fromisoformat(one["started_at"]) + timedelta(seconds=by)).isoformat()}
-                for one, by in zip(told, (5, 30, 55, 61, 3_600), strict=False)
-            ]
-            wrong: list[Any] = [None, 7, {}, {"request_id": "x" * 10_000}, told[0] | {"started_at": "yesterday"}]
-            batch = [*ahead, *told, *told, *wrong]
-            self._dice.shuffle(batch)
-            world.tell(batch)
-            world.tell(batch)
-            self.deeds[Kind.TOUCHES] += 2 * len(batch)
-        yield
-
-    def _counted(self, episode: Episode, befell: list[Any]) -> int:
+    def _counted(self, episode: Episode, befell: list[Request]) -> int:
         """How many deeds an episode was: of the endpoint, the requests that came meanwhile and did not go well."""
-        if episode.kind in {Kind.KILLED, Kind.AT_POINTS, Kind.REWRITTEN, Kind.TOUCHES}:
-            return 0  # counted one by one
-        if episode.faults() is None and episode.kind not in {Kind.QUOTED, Kind.SHORTENED}:
+        if episode.kind in ONE_BY_ONE:
+            return 0
+        if episode.faults() is None and episode.kind not in {Kind.QUOTED, Kind.SHORTENED, Kind.HOUR_DOWN}:
             return 1
-        if episode.kind in {Kind.THROTTLED, Kind.SERVER_ERRORS, Kind.RESET, Kind.EXPIRED, Kind.SKEWED, Kind.QUOTED}:
-            return sum(one.status != 200 for one in befell)
-        if episode.kind in {Kind.HUNG, Kind.DRIPPED}:
-            return sum(one.latency_ms >= 800 for one in befell)
         if episode.kind is Kind.SHORTENED:
             befell = [one for one in befell if one.metadata.get("prefix") in self._world.hourly]
-        if episode.kind in {Kind.EVICTED, Kind.HOMES, Kind.SHORTENED}:
-            return sum(bool(one.usage and one.usage.cache_write_tokens) for one in befell)
-        return len(befell)
+        went_wrong = next((rule for kinds, rule in _WENT_WRONG.items() if episode.kind in kinds), lambda _one: True)
+        return sum(map(went_wrong, befell))
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -344,7 +161,7 @@ class Campaign:
         assert facts
         invariants.check_entries(findings, log, rows)
         for ledger in world.ledgers:  # what was deleted is not known any more
-            invariants.check_gaps(findings, entries_of(ledger), world.size.shortest_gap)
+            invariants.check_gaps(findings, world.rows_of(ledger), world.size.shortest_gap, world.steps)
         closed = dict.fromkeys(world.closed, self._began) | dict.fromkeys(world.closing, closes_at(self._began))
         invariants.check_hours(findings, rows, closed)
         invariants.check_pace(findings, rows, world.size.per_minute)
@@ -372,6 +189,13 @@ class Campaign:
 
 _SLACK = timedelta(seconds=2)
 
+# How a request shows that a fault befell it; of all other faults each one does.
+_WENT_WRONG: dict[frozenset[Kind], Callable[[Request], bool]] = {
+    REFUSED: lambda one: one.status != 200,
+    frozenset({Kind.HUNG, Kind.DRIPPED}): lambda one: one.latency_ms >= 800,
+    frozenset({Kind.EVICTED, Kind.HOMES, Kind.SHORTENED}): lambda one: bool(one.usage and one.usage.cache_write_tokens),
+}
+
 
 def world_held(world: World) -> set[str]:
     """The prefixes that a guard holds, as the daemon that runs told last."""
@@ -386,8 +210,8 @@ def table(campaign: Campaign) -> str:
     """What was broken how often, and which invariants held."""
     findings = campaign.findings
     lines = ["| fault | episodes | faults |", "|---|---:|---:|"]
-    lines += [f"| {kind} | {count} | {campaign.deeds[kind]:,} |" for kind, count in campaign.episodes.items()]
-    lines += [f"| in all | {campaign.episodes.total()} | {campaign.deeds.total():,} |", ""]
+    lines += [f"| {kind} | {count} | {campaign.breaks.count[kind]:,} |" for kind, count in campaign.episodes.items()]
+    lines += [f"| in all | {campaign.episodes.total()} | {campaign.breaks.count.total():,} |", ""]
     lines += ["| invariant | checks | broken |", "|---|---:|---:|"]
     lines += [f"| {name} | {findings.checks[name]:,} | {len(findings.broken.get(name, ()))} |" for name in INVARIANTS]
     return "\n".join(lines)

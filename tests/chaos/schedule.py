@@ -25,19 +25,30 @@ class Kind(StrEnum):
     EVICTED = "entries evicted early"
     SHORTENED = "1h honoured as 5m"
     HOMES = "two homes behind the profile"
+    HOUR_DOWN = "region down for an hour: 503 for twelve lifetimes"
     GONE = "endpoint refuses connections"
     SWALLOWED = "endpoint swallows connections"
+    BROKEN_OFF = "connection reset in the middle of an answer"
+    LONG_DRIPS = "answers that drip for longer than the read timeout"
+    NO_NAME = "started with a name that DNS does not know"
+    CERTIFICATE = "started with an endpoint whose certificate is wrong"
     EXPIRED = "credentials expired"
     SKEWED = "signatures refused: a clock that is minutes off"
     QUOTED = "errors that quote the prompt"
     KILLED = "kill -9 and restart"
     AT_POINTS = "kill -9 at each of six points of a ping"
-    STOPPED = "SIGSTOP for 1.2 lifetimes"
+    STOPPED = "SIGSTOP for ten minutes: two lifetimes"
+    CLOCK_AHEAD = "wall clock set an hour ahead, then right again"
+    CLOCK_BEHIND = "wall clock set an hour back, then right again"
     NO_CREDENTIALS = "started without credentials"
+    NO_ROLE = "role that cannot be assumed for ten minutes: two lifetimes"
     LOCKED = "ledger locked by another program"
     FULL = "disk full"
     DELETED = "ledger file deleted, then a restart"
     CORRUPTED = "ledger file corrupted: a start refused, the file put back"
+    TRUNCATED = "ledger file truncated: a start refused, the file put back"
+    FEW_FILES = "64 file descriptors from the start on"
+    ONE_WORKER = "one worker, and answers that hang"
     NO_FILES = "no more files may be opened"
     REWRITTEN = "registry rewritten again and again"
     HALF_WRITTEN = "registry half-written"
@@ -45,13 +56,74 @@ class Kind(StrEnum):
     HUGE_PROMPT = "registry that names a prompt of 50 MB"
     BOMB = "registry that is a YAML bomb"
     TOUCHES = "touches: duplicated, reordered, from the future, malformed"
+    FLOOD = "touches by the hundred thousand"
 
 
 # Those that are one deed instead of lasting; the others end when their time is over.
-AT_ONCE = frozenset({Kind.KILLED, Kind.AT_POINTS, Kind.CORRUPTED, Kind.DELETED, Kind.STOPPED, Kind.NO_CREDENTIALS})
+AT_ONCE = frozenset(
+    {
+        Kind.HOUR_DOWN,
+        Kind.NO_NAME,
+        Kind.CERTIFICATE,
+        Kind.KILLED,
+        Kind.AT_POINTS,
+        Kind.STOPPED,
+        Kind.CLOCK_AHEAD,
+        Kind.CLOCK_BEHIND,
+        Kind.NO_CREDENTIALS,
+        Kind.NO_ROLE,
+        Kind.DELETED,
+        Kind.CORRUPTED,
+        Kind.TRUNCATED,
+        Kind.FEW_FILES,
+        Kind.ONE_WORKER,
+        Kind.FLOOD,
+    }
+)
+
+# Requests show that these befell them by having been refused.
+REFUSED = frozenset(
+    {
+        Kind.THROTTLED,
+        Kind.SERVER_ERRORS,
+        Kind.RESET,
+        Kind.HOUR_DOWN,
+        Kind.EXPIRED,
+        Kind.SKEWED,
+        Kind.QUOTED,
+    }
+)
+
+# What these do is counted as they do it.
+ONE_BY_ONE = frozenset(
+    {
+        Kind.KILLED,
+        Kind.AT_POINTS,
+        Kind.NO_ROLE,
+        Kind.REWRITTEN,
+        Kind.HALF_WRITTEN,
+        Kind.MANY_ERRORS,
+        Kind.HUGE_PROMPT,
+        Kind.BOMB,
+        Kind.TOUCHES,
+        Kind.FLOOD,
+    }
+)
 
 # After these, the breaker may rightly hold a prefix for lifetimes: rewrites or lost answers in a row.
-TRIPPING = frozenset({Kind.HUNG, Kind.RESET, Kind.WRONG_JSON, Kind.NO_USAGE, Kind.EVICTED, Kind.HOMES, Kind.SWALLOWED})
+TRIPPING = frozenset(
+    {
+        Kind.HUNG,
+        Kind.RESET,
+        Kind.BROKEN_OFF,
+        Kind.WRONG_JSON,
+        Kind.NO_USAGE,
+        Kind.EVICTED,
+        Kind.HOMES,
+        Kind.SWALLOWED,
+        Kind.ONE_WORKER,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
+from keepwarm.clock import utc_now
 from keepwarm.emulator import Emulator
 from keepwarm.errors import LedgerError
 from keepwarm.ledger import Ledger
 from keepwarm.parts import opened
 from keepwarm.settings import Settings
 from tests.builders import MONDAY, make_intent, shipped_catalog
-from tests.daemons import write_registry
+from tests.chaos.world import Size
+from tests.chaos.world import opened as world_of
+from tests.daemons import soon, write_registry
 
 NAMES = ["a", "b", "c"]
 
@@ -57,3 +64,20 @@ def test_with_its_file_deleted_a_ledger_lets_no_ping_leave_and_with_the_same_fil
         path.unlink()
         away.rename(path)
         assert ledger.open_entry(make_intent(), "run") == 2
+
+
+def test_a_clock_that_was_set_back_does_not_stop_the_daemon_from_looking_at_what_others_wrote(tmp_path):
+    size = Size(prefixes=1, few=0, lifetime=timedelta(seconds=6), margin=timedelta(seconds=2.5), per_minute=900)
+    with world_of(tmp_path, size, seed=11) as world:
+        world.write_texts()
+        world.registry.write_text(world.registry_text(utc_now()))
+        world.start("-m", "tests.chaos.other_clock")
+        assert soon(lambda: world.plain_are_warm(world.began))
+        world.step(signal.SIGUSR2)
+        assert soon(lambda: world.child.told("clock_stepped"))
+        command = [sys.executable, "-m", "tests.chaos.other_clock", "pause", "p000", "--why", "a holiday"]
+        own = {"KEEPWARM_REGISTRY": str(world.registry), "KEEPWARM_STATE_DIR": str(world.ledger.parent)}
+        subprocess.run(
+            command, env=os.environ | own | {"AHEAD_SECONDS": "-3600"}, check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+        assert soon(lambda: any(line.get("reason") == "paused" for line in world.child.lines))

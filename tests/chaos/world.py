@@ -11,7 +11,7 @@ import resource
 import signal
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,13 +32,15 @@ from keepwarm.clock import utc_now
 from keepwarm.dialects import Dialect
 from keepwarm.emulator import Emulator, Faults
 from tests.builders import CLAUDE, shipped_catalog
-from tests.daemons import CANARY, OTHER_CLAUDE, rows, soon
+from tests.chaos.invariants import touched_since
+from tests.chaos.token_service import ROLE, ROLE_SECRET_CANARY, SESSION_CANARY, TokenService, token_service
+from tests.daemons import CANARY, OTHER_CLAUDE, rows, soon, started
 from tests.processes import Child
 from tests.proxy import Proxy
 
 SECRET_CANARY = "wJalrXUtnFEMI/canary/secret"
 TOKEN_CANARY = "token-canary-4d2f91"
-CANARIES = (CANARY, SECRET_CANARY, TOKEN_CANARY)
+CANARIES = (CANARY, SECRET_CANARY, TOKEN_CANARY, ROLE_SECRET_CANARY, SESSION_CANARY)
 
 # Of the prefixes that ask for 1h: faults are set for a model.
 HOUR_CLAUDE = "eu.anthropic.claude-sonnet-4-6"
@@ -86,6 +88,7 @@ class World:
     size: Size
     emulator: Emulator
     proxy: Proxy
+    sts: TokenService
     child: Child = field(init=False)
     children: list[Child] = field(default_factory=list)
     past_ledgers: list[Path] = field(default_factory=list)
@@ -93,6 +96,8 @@ class World:
     organic: list[tuple[str, datetime]] = field(default_factory=list)
     befallen: dict[str, int] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=count)
+    steps: list[datetime] = field(default_factory=list)
+    began: datetime = field(default_factory=utc_now)
 
     # -- names --------------------------------------------------------------------------------------------------------
 
@@ -148,6 +153,7 @@ class World:
     def registry_text(self, began: datetime, *more: str, turned: int = 0) -> str:
         """The right registry; turned by some places, its prefixes stand in another order."""
         special: dict[str, dict[str, Any]] = {
+            **{name: {"role_arn": ROLE} for name in self.plain[1::2]},
             **{name: self._hour() | {"model_id": HOUR_CLAUDE} for name in self.hourly},
             **{name: {"day_cap_usd": str(CAP_USD)} for name in self.capped},
             **{name: {"busy_hours": "another_day"} for name in self.closed},
@@ -186,13 +192,20 @@ class World:
 
     # -- the daemon ---------------------------------------------------------------------------------------------------
 
-    def start(self, *, patience: float = 60) -> None:
+    def start(self, *command: str, **variables: str) -> None:
         """Start the daemon, and wait until it is there."""
-        self.launch()
-        assert soon(lambda: '"daemon_started"' in self.child.text, patience), self.child.text[-3_000:]
+        self.launch(*command, **variables)
+        self.await_start()
 
-    def launch(self, *command: str) -> None:
-        """Start the daemon, or what Python runs in its place."""
+    def await_start(self) -> None:
+        assert soon(lambda: '"daemon_started"' in self.child.text, 90), self.child.text[-3_000:]
+
+    def launch(self, *command: str, **variables: str) -> None:
+        """Start the daemon, or what Python runs in its place.
+
+        Args:
+            variables: of its environment, beside or instead of the usual ones.
+        """
         own = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPWARM_", "AWS_"))}
         own |= {
             "KEEPWARM_REGISTRY": str(self.registry),
@@ -208,8 +221,9 @@ class World:
             "AWS_SHARED_CREDENTIALS_FILE": str(self.credentials),
             "AWS_CONFIG_FILE": str(self.place / "none"),
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL_STS": self.sts.url,
             "PYTHONPATH": str(Path(__file__).parents[2]),
-        }
+        } | variables
         self.child = Child(own, self.place / f"log-{len(self.children)}.jsonl", command or ("-m", "keepwarm", "run"))
         self.children.append(self.child)
 
@@ -217,9 +231,14 @@ class World:
     def address(self) -> str:
         return str(self.child.told("daemon_started")[0]["listens"])
 
-    def restart(self) -> None:
+    def restart(self, *command: str, **variables: str) -> None:
         self.child.kill()
-        self.start()
+        self.start(*command, **variables)
+
+    def step(self, number: signal.Signals) -> None:
+        """Set the clock of a daemon that has one of its own."""
+        self.steps.append(utc_now())
+        self.child.signal(number)
 
     def sleep_for(self, duration: timedelta) -> None:
         """Suspend the daemon for a while."""
@@ -229,7 +248,15 @@ class World:
 
     def rows(self) -> list[dict[str, Any]]:
         """Every entry, those of ledgers that were deleted first."""
-        return [row for ledger in self.ledgers for row in rows(ledger)]
+        return [row for ledger in self.ledgers for row in self.rows_of(ledger)]
+
+    def rows_of(self, ledger: Path) -> list[dict[str, Any]]:
+        """Every entry of a ledger, stamped as by a clock that was never set.
+
+        A campaign takes less than an hour, so a stamp tells by how many hours the clock was off.
+        """
+        middle = self.began + (utc_now() - self.began) / 2
+        return [straightened(row, middle) for row in rows(ledger)]
 
     @property
     def ledgers(self) -> list[Path]:
@@ -263,13 +290,13 @@ class World:
         resource.prlimit(self.child.process.pid, resource.RLIMIT_NOFILE, before)
 
     @contextmanager
-    def ledger_corrupted(self, noise: bytes) -> Iterator[None]:
-        """Noise in the place of what the ledger held, until the block ends."""
+    def ledger_spoilt(self, spoilt: Callable[[bytes], bytes]) -> Iterator[None]:
+        """Something else in the place of what the ledger holds, until the block ends; no daemon may run."""
+        with closing(sqlite3.connect(self.ledger, timeout=10)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         own = [Path(f"{self.ledger}{end}") for end in ("", "-wal", "-shm")]
         kept = {path: path.read_bytes() for path in own if path.exists()}
-        for path in own:
-            path.unlink(missing_ok=True)
-        self.ledger.write_bytes(noise)
+        self.ledger.write_bytes(spoilt(kept[self.ledger]))
         yield
         for path in own:
             path.unlink(missing_ok=True)
@@ -299,10 +326,17 @@ class World:
                 with suppress(OSError):
                     self.answers.append(_ask(self.address, page, token))
 
-    def tell(self, touches: list[Any]) -> None:
-        """Post touches; a daemon that is down misses them."""
+    def tell(self, touches: list[Any]) -> bool:
+        """Post touches, and whether they were taken; a daemon that is down misses them."""
         with suppress(OSError):
-            _ask(self.address, "/v1/touches", TOKEN_CANARY, json.dumps({"touches": touches}).encode())
+            answer = _ask(self.address, "/v1/touches", TOKEN_CANARY, json.dumps({"touches": touches}).encode())
+            self.answers.append(answer)
+            return b"accepted" in answer
+        return False
+
+    def plain_are_warm(self, since: datetime) -> bool:
+        """Whether all that are always busy were read or written since then."""
+        return set(self.plain) <= touched_since(self.emulator.log[-20_000:], since)
 
     def request(self, name: str) -> dict[str, Any]:
         """An organic request of a prefix, and what its touch says."""
@@ -343,8 +377,9 @@ def opened(place: Path, size: Size, seed: int) -> Iterator[World]:
     with (
         Emulator(catalog=shipped_catalog(), time_scale=size.time_scale, seed=seed, log_limit=1_000_000) as emulator,
         Proxy(urlsplit(emulator.url).port or 0) as proxy,
+        token_service() as sts,
     ):
-        world = World(place, size, emulator, proxy)
+        world = World(place, size, emulator, proxy, sts)
         try:
             yield world
         finally:
@@ -367,6 +402,13 @@ def no_faults(world: World) -> None:
     world.emulator.set_faults("*", Faults())
     for model_id in (HOUR_CLAUDE, OTHER_CLAUDE):
         world.emulator.set_faults(model_id, Faults())
+
+
+def straightened(row: dict[str, Any], middle: datetime) -> dict[str, Any]:
+    """A row whose stamp is brought to within half an hour of a moment, by whole hours."""
+    stamp = started(row)
+    straight = stamp - timedelta(hours=round((stamp - middle) / timedelta(hours=1)))
+    return row | {"started_at": f"{straight:%Y-%m-%d %H:%M:%S.%f}"}
 
 
 def _seconds(duration: timedelta) -> str:
