@@ -68,14 +68,16 @@ def test_the_first_leads_and_all_others_know_who_does(daemons: Daemons):
 
 
 def test_whoever_gives_up_is_followed_by_one_other_with_a_higher_term(daemons: Daemons):
-    (first, lead), (second, claim), (_, third) = daemons(), daemons(), daemons()
+    (first, lead), (second, claim), (last, third) = daemons(), daemons(), daemons()
     lead.give_up()
-    for lease in (claim, third):
-        lease.beat()
-    assert (lead.term, claim.term, third.term) == (None, 2, None)
+    assert soon(
+        lambda: any((lease.beat(), lease.term)[1] for lease in (claim, third))
+    )  # PostgreSQL lets go in its time
+    assert sorted([claim.term or 0, third.term or 0]) == [0, 2]
+    assert lead.term is None
     with pytest.raises(LedgerError):
         first.open_entry(INTENT, "first")
-    assert second.open_entry(INTENT, "second")
+    assert (second if claim.term else last).open_entry(INTENT, "second")
     lead.beat()  # it may claim again
     assert lead.term is None
 
