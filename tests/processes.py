@@ -69,11 +69,17 @@ class Home:
         self.emulator = emulator
         self.children: list[Child] = []
 
-    def start(self, aws: Mapping[str, str] | None = None, **settings: object) -> Child:
+    def start(
+        self,
+        aws: Mapping[str, str] | None = None,
+        command: Sequence[str] = ("-m", "keepwarm", "run"),
+        **settings: object,
+    ) -> Child:
         """Start a daemon; settings are `KEEPWARM_*` variables in small letters without their prefix.
 
         Args:
             aws: more variables, such as `AWS_CA_BUNDLE`.
+            command: what Python runs in its place.
         """
         own = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPWARM_", "AWS_"))}
         own |= {
@@ -87,12 +93,17 @@ class Home:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         own |= {f"KEEPWARM_{name.upper()}": str(value) for name, value in settings.items()} | dict(aws or {})
-        self.children.append(Child(own, self.place / f"log-{len(self.children)}.jsonl"))
+        self.children.append(Child(own, self.place / f"log-{len(self.children)}.jsonl", command))
         return self.children[-1]
 
-    def started(self, aws: Mapping[str, str] | None = None, **settings: object) -> Child:
+    def started(
+        self,
+        aws: Mapping[str, str] | None = None,
+        command: Sequence[str] = ("-m", "keepwarm", "run"),
+        **settings: object,
+    ) -> Child:
         """Start a daemon and wait until it listens to signals and tends."""
-        child = self.start(aws, **settings)
+        child = self.start(aws, command, **settings)
         assert soon(lambda: child.told("daemon_started")), child.text
         return child
 

@@ -19,7 +19,7 @@ from keepwarm.clock import utc_now
 from keepwarm.emulator import Request
 from tests.builders import CLAUDE, shipped_catalog
 from tests.chaos import invariants
-from tests.chaos.deeds import Deeds
+from tests.chaos.deeds import SLACK, Deeds
 from tests.chaos.invariants import Findings
 from tests.chaos.schedule import AT_ONCE, ONE_BY_ONE, REFUSED, TRIPPING, Episode, Kind, draw
 from tests.chaos.world import (
@@ -126,7 +126,7 @@ class Campaign:
         """
         world = self._world
         wanted = set(world.plain)
-        allowed = world.size.lifetime + _SLACK
+        allowed = world.size.lifetime + SLACK
         soon(lambda: wanted <= invariants.touched_since(world.emulator.log[-20_000:], ended), allowed.total_seconds())
         missing = wanted - invariants.touched_since(world.emulator.log, ended)
         took = utc_now() - ended
@@ -186,8 +186,6 @@ class Campaign:
             for canary in CANARIES:
                 self.findings.check(invariants.SECRET, canary.encode() not in content, f"{canary!r} in {name}")
 
-
-_SLACK = timedelta(seconds=2)
 
 # How a request shows that a fault befell it; of all other faults each one does.
 _WENT_WRONG: dict[frozenset[Kind], Callable[[Request], bool]] = {

@@ -1,7 +1,7 @@
-"""`keepwarm run` with a wall clock of its own: SIGUSR1 sets it an hour ahead, SIGUSR2 an hour back.
+"""`keepwarm run` with a wall clock of its own: `python -m tests.chaos.other_clock`.
 
-AHEAD_SECONDS in the environment says how far it is ahead at the start. Only what a stepped wall clock changes is
-changed: the steady clock goes on, and so do waits.
+The file that the variable AHEAD names says by how many seconds it is ahead; it is read at the start and upon each
+SIGUSR1. Only what a wall clock that is set changes is changed: the steady clock goes on, and so do waits.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import runpy
 import signal
 import sys
 from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
 
 import apscheduler.executors.base
 import apscheduler.schedulers.base
@@ -18,17 +19,19 @@ import apscheduler.triggers.interval
 
 from keepwarm import clock
 
-_HOUR = timedelta(hours=1)
-
 
 class _Ahead(datetime):
     """The moments of this machine, and how far the daemon's clock is ahead of them."""
 
-    by = timedelta(seconds=float(os.environ.get("AHEAD_SECONDS", "0")))
+    by = timedelta(0)
 
     @classmethod
     def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # a plain one, as the rest expects
         return datetime.now(tz) + cls.by  # noqa: TID251 - what stands in for the clock
+
+
+def _look(*_: object) -> None:
+    _Ahead.by = timedelta(seconds=float(Path(os.environ["AHEAD"]).read_text()))
 
 
 def main() -> None:
@@ -36,8 +39,8 @@ def main() -> None:
     rooms = (clock, apscheduler.executors.base, apscheduler.schedulers.base, apscheduler.triggers.interval)
     for room in rooms:
         room.datetime = _Ahead  # type: ignore[attr-defined]
-    for number, step in ((signal.SIGUSR1, _HOUR), (signal.SIGUSR2, -_HOUR)):
-        signal.signal(number, lambda *_, step=step: setattr(_Ahead, "by", _Ahead.by + step))
+    _look()
+    signal.signal(signal.SIGUSR1, _look)
     sys.argv = ["keepwarm", *(sys.argv[1:] or ["run"])]
     runpy.run_module("keepwarm", run_name="__main__")
 

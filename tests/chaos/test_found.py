@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -73,11 +72,11 @@ def test_a_clock_that_was_set_back_does_not_stop_the_daemon_from_looking_at_what
         world.registry.write_text(world.registry_text(utc_now()))
         world.start("-m", "tests.chaos.other_clock")
         assert soon(lambda: world.plain_are_warm(world.began))
-        world.step(signal.SIGUSR2)
+        world.set_clock(timedelta(hours=-1))
         assert soon(lambda: world.child.told("clock_stepped"))
         command = [sys.executable, "-m", "tests.chaos.other_clock", "pause", "p000", "--why", "a holiday"]
         own = {"KEEPWARM_REGISTRY": str(world.registry), "KEEPWARM_STATE_DIR": str(world.ledger.parent)}
         subprocess.run(
-            command, env=os.environ | own | {"AHEAD_SECONDS": "-3600"}, check=True, capture_output=True, timeout=60,
+            command, env=os.environ | own | {"AHEAD": str(world.ahead)}, check=True, capture_output=True, timeout=60,
         )  # fmt: skip
         assert soon(lambda: any(line.get("reason") == "paused" for line in world.child.lines))

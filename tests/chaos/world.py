@@ -136,6 +136,11 @@ class World:
         return self.place / "registry.yaml"
 
     @property
+    def ahead(self) -> Path:
+        """By how many seconds the clock of a daemon that has one of its own is ahead."""
+        return self.place / "ahead"
+
+    @property
     def credentials(self) -> Path:
         return self.place / "credentials"
 
@@ -146,6 +151,7 @@ class World:
     def write_texts(self) -> None:
         for name in [*self._own(), "visitor"]:
             (self.place / f"{name}.md").write_text(f"{name}: {CANARY}. ".ljust(20_000, "x"))
+        self.ahead.write_text("0")
         self.credentials.write_text(
             f"[default]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = {SECRET_CANARY}\n"
         )
@@ -221,6 +227,7 @@ class World:
             "AWS_SHARED_CREDENTIALS_FILE": str(self.credentials),
             "AWS_CONFIG_FILE": str(self.place / "none"),
             "AWS_EC2_METADATA_DISABLED": "true",
+            "AHEAD": str(self.ahead),
             "AWS_ENDPOINT_URL_STS": self.sts.url,
             "PYTHONPATH": str(Path(__file__).parents[2]),
         } | variables
@@ -235,10 +242,11 @@ class World:
         self.child.kill()
         self.start(*command, **variables)
 
-    def step(self, number: signal.Signals) -> None:
+    def set_clock(self, ahead: timedelta) -> None:
         """Set the clock of a daemon that has one of its own."""
         self.steps.append(utc_now())
-        self.child.signal(number)
+        self.ahead.write_text(str(ahead.total_seconds()))
+        self.child.signal(signal.SIGUSR1)
 
     def sleep_for(self, duration: timedelta) -> None:
         """Suspend the daemon for a while."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 
+from keepwarm.clock import utc_now
 from keepwarm.emulator import Faults
-from tests.daemons import LIFETIME, pings, soon, write_registry
+from tests.builders import CLAUDE
+from tests.daemons import LIFETIME, OTHER_CLAUDE, pings, soon, started, was_written, write_registry
 from tests.integration.test_bedrock import ASSUMED, CERTIFICATE, DENIED, server
 
 ROLE = "arn:aws:iam::123456789012:role/keepwarm"
@@ -127,3 +133,62 @@ def test_a_start_on_a_read_only_file_system_is_refused_in_words(home, emulator, 
     assert str(state) in said
     assert "ead-only" in said
     assert not emulator.log
+
+
+def test_where_the_endpoint_answers_one_call_in_three_no_prefix_dies(home, emulator):
+    """Three calls fit into a margin, so that is one in each; a prefix for each model, since faults are set by model."""
+    models = {"a": CLAUDE, "b": OTHER_CLAUDE}
+    by_name = {name: {"model_id": model} for name, model in models.items()}
+    write_registry(home.registry, *models, defaults={"policy": "busy_hours"}, **by_name)
+    child = home.started()
+    assert soon(lambda: all(pings(emulator, name) for name in models))
+
+    def refuse_two_of_three() -> bool:
+        for model in models.values():
+            latest = [request.status for request in emulator.log if request.model_id == model][-2:]
+            emulator.set_faults(model, Faults(throttle=0 if latest == [429, 429] else 1))
+        return all(len(pings(emulator, name)) >= 4 for name in models)
+
+    assert soon(refuse_two_of_three, 60)
+    assert child.stop() == 0
+    for model in models.values():
+        refusals = []
+        for request in [request for request in emulator.log if request.model_id == model][1:]:
+            refusals.append(request.status == 429)
+            if request.status == 200:
+                assert sum(refusals) >= 2
+                assert not was_written(request) or sum(refusals) > 2  # this test was late itself then
+                refusals = []
+
+
+@pytest.mark.parametrize(
+    ("jump", "windows"),
+    [
+        (datetime(2027, 3, 28, 1, tzinfo=UTC), {"until": "Sun 01:00-02:30", "from": "Sun 03:00-05:00"}),
+        (datetime(2026, 10, 25, 1, tzinfo=UTC), {"across": "Sun 02:30-02:45"}),  # 02:30 twice, 02:45 an hour later
+    ],
+    ids=["to-summer-time", "from-summer-time"],
+)
+def test_a_running_daemon_opens_and_closes_where_clocks_in_berlin_jump(home, tmp_path, jump, windows):
+    hours = {name: {"timezone": "Europe/Berlin", "windows": [window]} for name, window in windows.items()}
+    defaults = {"policy": "busy_hours", "prewarm": True}
+    write_registry(home.registry, *windows, defaults=defaults, **{name: {"busy_hours": name} for name in windows})
+    home.registry.write_text(json.dumps(json.loads(home.registry.read_text()) | {"busy_hours": hours}))
+    ahead = tmp_path / "ahead"
+
+    def set_clock(to: datetime) -> None:
+        ahead.write_text(str((to - utc_now()).total_seconds()))
+
+    set_clock(jump - timedelta(minutes=2))
+    other = {"AHEAD": str(ahead), "PYTHONPATH": str(Path(__file__).parents[2])}
+    child = home.started(other, ("-m", "tests.chaos.other_clock"))
+    assert soon(lambda: home.entries)
+    set_clock(jump - timedelta(seconds=1))
+    child.signal(signal.SIGUSR1)
+    last = list(windows)[-1]  # the one that is busy after the jump
+    assert soon(lambda: sum(entry["prefix"] == last and started(entry) > jump for entry in home.entries) >= 3)
+    assert child.stop() == 0
+    sides = {(entry["prefix"], started(entry) >= jump) for entry in home.entries}
+    assert sides == {("until", False), ("from", True), ("across", False), ("across", True)} & {
+        (name, side) for name in windows for side in (False, True)
+    }
