@@ -10,7 +10,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 from keepwarm.clock import utc_now
 from keepwarm.emulator import Request
 from tests.builders import CLAUDE, shipped_catalog
-from tests.chaos import invariants
+from tests.chaos import invariants, scenarios
 from tests.chaos.deeds import SLACK, Deeds
 from tests.chaos.invariants import Findings
 from tests.chaos.schedule import AT_ONCE, ONE_BY_ONE, REFUSED, TRIPPING, Episode, Kind, draw
@@ -167,24 +167,13 @@ class Campaign:
         invariants.check_pace(findings, rows, world.size.per_minute)
         generations = len(world.ledgers)
         invariants.check_caps(findings, log, dict.fromkeys(world.capped, generations * CAP_USD), facts.prices)
-        self._look_for_canaries()
+        invariants.check_files(findings, world.place, CANARIES)
+        for number, answer in enumerate(world.answers):
+            invariants.check_content(findings, f"HTTP answer {number}", answer, CANARIES)
         for child in world.children:
             findings.check(invariants.NO_CRASH, "Traceback" not in child.text, f"a traceback in {child.text[-2_000:]}")
             for event in ("ping_crashed", "scheduler_died"):
                 findings.check(invariants.NO_CRASH, f'"{event}"' not in child.text, f"{event} was told")
-
-    def _look_for_canaries(self) -> None:
-        world = self._world
-        files = [path for path in world.place.rglob("*") if path.is_file()]
-        written = {
-            path.name: path.read_bytes()
-            for path in files
-            if path.suffix != ".md" and path not in {world.registry, world.credentials}
-        }
-        written |= {f"HTTP answer {number}": answer for number, answer in enumerate(world.answers)}
-        for name, content in written.items():
-            for canary in CANARIES:
-                self.findings.check(invariants.SECRET, canary.encode() not in content, f"{canary!r} in {name}")
 
 
 # How a request shows that a fault befell it; of all other faults each one does.
@@ -204,14 +193,18 @@ def world_held(world: World) -> set[str]:
     return {name for name, is_held in held.items() if is_held}
 
 
-def table(campaign: Campaign) -> str:
-    """What was broken how often, and which invariants held."""
+def table(campaign: Campaign, results: Mapping[str, str] | None = None) -> str:
+    """What was broken how often, how scenarios ended, and which invariants held."""
     findings = campaign.findings
     lines = ["| fault | episodes | faults |", "|---|---:|---:|"]
     lines += [f"| {kind} | {count} | {campaign.breaks.count[kind]:,} |" for kind, count in campaign.episodes.items()]
+    lines += [f"| scenario: {name} | 1 | {result} |" for name, result in (results or {}).items()]
     lines += [f"| in all | {campaign.episodes.total()} | {campaign.breaks.count.total():,} |", ""]
     lines += ["| invariant | checks | broken |", "|---|---:|---:|"]
     lines += [f"| {name} | {findings.checks[name]:,} | {len(findings.broken.get(name, ()))} |" for name in INVARIANTS]
+    if results:
+        broken = len(findings.broken.get(invariants.HELD, ()))
+        lines.append(f"| {invariants.HELD} | {findings.checks[invariants.HELD]:,} | {broken} |")
     return "\n".join(lines)
 
 
@@ -238,13 +231,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--episodes", type=int, default=EPISODES)
+    parser.add_argument("--no-scenarios", dest="scenarios", action="store_false")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, opened(Path(folder), LONG, arguments.seed) as world:
         campaign = Campaign(world, arguments.seed, tell=_say)
         campaign.run(draw(arguments.seed, arguments.episodes))
+        place = Path(folder, "scenarios")
+        results = scenarios.run_all(place, campaign.findings) if arguments.scenarios else {}
         requests, children = len(world.emulator.log), len(world.children)
     _say(f"\nseed {arguments.seed}: {requests:,} requests, {children} daemons\n")
-    _say(table(campaign))
+    _say(table(campaign, results))
     for name, told in campaign.findings.broken.items():
         _say("\n  ".join([f"\nbroken: {name}", *told[:20]]))
     return 1 if campaign.findings.broken else 0

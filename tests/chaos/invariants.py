@@ -1,4 +1,4 @@
-"""What must hold whatever broke, told from the embedded Bedrock's own log and the ledger's rows; pure.
+"""What must hold whatever broke, told from the embedded Bedrock's own log, the ledger's rows, and files.
 
 It trusts no log line of keepwarm's and none of its code but the price list.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from keepwarm import pricing
@@ -32,6 +33,7 @@ PACED = "never faster than KEEPWARM_REQUESTS_PER_MINUTE"
 RECOVERED = "all warm again within one lifetime after a fault"
 CALM = "no entry dies while nothing is broken"
 SECRET = "no canary in log, ledger, HTTP answers, crash output"
+HELD = "every scenario ends as its name says"
 NO_CRASH = "no traceback, no crash, no exit that nobody asked for"
 
 
@@ -135,6 +137,19 @@ def check_caps(findings: Findings, log: Sequence[Request], caps: Mapping[str, De
             billed[name, f"{request.at:%m-%d}"] += pricing.cost_usd(prices, request.usage, Ttl.FIVE_MINUTES)
     for (name, day), usd in billed.items():
         findings.check(CAPPED, usd <= caps[name], f"{name} on {day}: ${usd} of ${caps[name]}")
+
+
+def check_files(findings: Findings, place: Path, canaries: Sequence[str]) -> None:
+    """No canary in any file of a place, but in those that hold prompts and credentials because they should."""
+    for path in sorted(place.rglob("*")):
+        if path.is_file() and path.suffix not in {".md", ".yaml"} and path.name != "credentials":
+            check_content(findings, path.name, path.read_bytes(), canaries)
+
+
+def check_content(findings: Findings, name: str, content: bytes, canaries: Sequence[str]) -> None:
+    """No canary in what was written or answered."""
+    for canary in canaries:
+        findings.check(SECRET, canary.encode() not in content, f"{canary!r} in {name}")
 
 
 def touched_since(log: Iterable[Request], since: datetime) -> set[str]:

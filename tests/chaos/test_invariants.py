@@ -12,7 +12,9 @@ from keepwarm.model import Usage
 from tests.builders import CLAUDE, MONDAY, facts_of
 from tests.chaos import invariants
 from tests.chaos.invariants import Findings
+from tests.chaos.scenarios import Heard, judge
 from tests.chaos.schedule import Kind, draw
+from tests.chaos.world import straightened
 
 SECOND = timedelta(seconds=1)
 WRITE = Usage(7, 1, 0, 5_000)
@@ -85,6 +87,32 @@ def test_a_cap_that_was_passed_at_what_was_billed_is_seen():
     prices, log = facts_of(CLAUDE).prices, [request(0), request(1), request(2, name="b")]
     assert not broken(invariants.check_caps, log, {"a": Decimal("0.05")}, prices)
     assert len(broken(invariants.check_caps, log, {"a": Decimal("0.03")}, prices)) == 1
+
+
+def test_a_gap_across_a_clock_that_was_set_is_not_held_against_anybody_and_any_other_is():
+    rows = [row(0), row(2), row(4)]
+    assert len(broken(invariants.check_gaps, rows, 5 * SECOND, [MONDAY + SECOND])) == 1
+
+
+def test_stamps_of_a_clock_that_was_set_are_brought_back_by_whole_hours():
+    for hours in (-1, 0, 1):
+        told = straightened(row(3_600 * hours + 7.5), MONDAY)
+        assert told["started_at"] == row(7.5)["started_at"]
+
+
+def test_a_canary_in_any_file_is_seen_but_where_it_belongs(tmp_path):
+    (tmp_path / "prompt.md").write_text("canary")
+    (tmp_path / "ledger.sqlite-wal").write_bytes(b"\x00canary\x00")
+    (tmp_path / "log.jsonl").write_text("nothing")
+    assert broken(invariants.check_files, tmp_path, ["canary"]) == ["'canary' in ledger.sqlite-wal"]
+
+
+def test_a_scenario_that_failed_is_seen_and_so_is_that_there_are_none():
+    heard = Heard()
+    assert broken(judge, heard) == ["none was found"]
+    heard.results |= {"one": "passed", "two": "failed"}
+    heard.told["two"] = "assert False"
+    assert broken(judge, heard) == ["two: assert False"]
 
 
 def test_the_same_seed_draws_the_same_faults_and_a_round_has_every_kind():
