@@ -24,6 +24,8 @@ Row = Mapping[str, Any]
 # The log of the emulator and the ledger are stamped by one clock, in two processes.
 CLOCKS = timedelta(milliseconds=50)
 MINUTE = timedelta(minutes=1)
+# From when somebody sets a clock until all pings that were stamped before are through.
+_SETTING = timedelta(seconds=1)
 
 ENTERED = "every request that reached Bedrock has an entry from before it"
 NOT_TWICE = "no slot is pinged twice"
@@ -100,7 +102,7 @@ def check_gaps(findings: Findings, rows: Sequence[Row], shortest: timedelta, ste
         for early, late in pairwise(sorted(own, key=started)):
             if early["verdict"] in {"error", "unknown", "uncached"} or late["reason"] == "manual":
                 continue
-            if any(started(early) <= step + CLOCKS and step - CLOCKS <= started(late) for step in steps):
+            if any(started(early) <= step + _SETTING and step - CLOCKS <= started(late) for step in steps):
                 continue
             gap = started(late) - started(early)
             told = f"{name} at {started(late):%H:%M:%S.%f} ({late['reason']}), {gap.total_seconds():.2f} s after a "

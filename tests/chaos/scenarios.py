@@ -5,6 +5,8 @@ It holds no scenario itself.
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -45,8 +47,9 @@ def run_all(place: Path, findings: Findings) -> dict[str, str]:
         `passed`, `failed` or `skipped` for each, by its name.
     """
     heard = Heard()
-    options = ["-q", "-p", "no:terminal", "-p", "no:cacheprovider", f"--rootdir={_HERE.parent}", f"--basetemp={place}"]
-    pytest.main([*options, *map(str, _FILES)], plugins=[heard])
+    options = ["-q", "-p", "no:cacheprovider", f"--rootdir={_HERE.parent}", f"--basetemp={place}"]
+    with redirect_stdout(StringIO()):
+        pytest.main([*options, *map(str, _FILES)], plugins=[heard])
     judge(findings, heard)
     invariants.check_files(findings, place, [CANARY])
     return heard.results

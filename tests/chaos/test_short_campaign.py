@@ -11,8 +11,8 @@ from tests.chaos.schedule import Kind, draw_of
 from tests.chaos.world import Size, opened
 
 SHORT = Size(prefixes=30, few=2, lifetime=timedelta(seconds=6), margin=timedelta(seconds=2.5), per_minute=900)
-ENDPOINT = [Kind.THROTTLED, Kind.GONE, Kind.QUOTED, Kind.BROKEN_OFF]
-REST = [Kind.KILLED, Kind.DELETED, Kind.TRUNCATED, Kind.CLOCK_BEHIND, Kind.BOMB, Kind.TOUCHES]
+ENDPOINT = [Kind.THROTTLED, Kind.BROKEN_OFF, Kind.QUOTED]
+REST = [Kind.DELETED, Kind.CLOCK_BEHIND, Kind.TOUCHES]
 
 
 @pytest.mark.timeout(180)
