@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from types import FrameType
 
-from keepwarm import clock, differences, ears, garbage, losses, notices, planner, telemetry, tracing
+from keepwarm import clock, differences, ears, losses, notices, planner, telemetry, tracing
 from keepwarm.alerts import Alert, Alerts, Lateness, alerts_of
 from keepwarm.errors import ConfigError, KeepwarmError, LedgerError
 from keepwarm.front import Front
@@ -64,6 +64,8 @@ class Daemon:
         address: where the HTTP interface listens while the daemon runs; None when it does not.
         registry_status: of the registry in force.
         tripwires: as of the last look at them.
+        settle: called when what lives on is made, at the start and after a reload; whoever has a process for the daemon
+            alone sets it to `garbage.settle`, which looks through all of a process.
         turned_at: when the loop last turned, by the steady clock.
         drained: False after a stop that left pings in flight behind; their threads then still run.
     """
@@ -80,6 +82,7 @@ class Daemon:
         self.parts = parts
         self.registry_status = RegistryStatus(str(parts.settings.registry), 1, now())
         self.tripwires: tuple[GuardStatus, ...] = ()
+        self.settle: Callable[[], None] = lambda: None
         self.turned_at = clock.steady_seconds()
         self._outlets = outlets = outlets or Outlets()
         self._notifier, self._stream = outlets.notifier, outlets.stream
@@ -150,7 +153,7 @@ class Daemon:
                 self._scheduler.every(_LOOK_AT_PAUSES, self._look_at_pauses)
                 if self._outlets.emf:
                     self._scheduler.every(_EMF_EVERY, self._write_emf)
-                garbage.settle()
+                self.settle()
                 self._notifier.ready(self._standing)
                 return self._listen()
             finally:
@@ -363,7 +366,7 @@ class Daemon:
         self._front.answers.forget()
         self._stream.change([""])  # of all
         self._wake(found.to_arm)
-        garbage.settle()
+        self.settle()
 
     def _write_emf(self) -> None:
         if self._outlets.emf:

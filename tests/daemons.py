@@ -22,7 +22,7 @@ from tests.builders import CLAUDE
 
 CANARY = "the merger closes on Friday"
 OTHER_CLAUDE = "eu.anthropic.claude-sonnet-5"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 40.0
 
 # With the emulator at 1:50 a 5m entry lives six seconds; the wide margin is for machines busy with other things.
 TIME_SCALE = 0.02

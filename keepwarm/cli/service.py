@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from keepwarm import blind, clock, daemon, telemetry
+from keepwarm import blind, clock, daemon, garbage, telemetry
 from keepwarm.cli.app import EXIT_CODES, EXIT_OK, Format, FormatOption, app, out, print_json, settings, told
 from keepwarm.errors import ConfigError, Problem
 from keepwarm.model import Prefix, PrefixState
@@ -35,6 +35,7 @@ def run() -> None:
         telemetry.configure(chosen.log_level, chosen.log_format)
         with daemon.build(chosen, notifier=Notifier.of(os.environ)) as service:
             service.obey_signals()
+            service.settle = garbage.settle
             code = service.run()
     if not service.drained:
         # Threads of pings that never answer would hold the process far longer than a supervisor waits.

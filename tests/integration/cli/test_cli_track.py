@@ -264,7 +264,10 @@ def test_over_a_dollar_somebody_at_a_terminal_is_asked(shell: Shell, answer: str
 
 def test_an_interrupt_shows_what_was_measured_so_far(shell: Shell):
     # Python ignores SIGINT where it was started with it ignored, as a test run in the background is.
-    main = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from keepwarm.__main__ import main; main()"
+    main = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from keepwarm.__main__ import main; main()"
+    )
     command = [sys.executable, "-c", main, "track", "support-bot", "--pause", "30", "--format", "json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not any(entry.outcome for entry in entries(shell)) and process.poll() is None:
