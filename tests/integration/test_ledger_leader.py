@@ -141,15 +141,15 @@ def test_a_leader_that_falls_silent_loses_the_lead_by_the_databases_clock(
     daemons: Daemons, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("keepwarm.ledger.lease.LIFE", timedelta(seconds=1))
+    spoke_after = steady_seconds()
     (_, lead), (_, claim) = daemons(), daemons()
-    silent_since = steady_seconds()
 
     def follow() -> bool:
         claim.beat()
         return claim.term == 2
 
-    assert soon(follow, seconds=5)
-    assert 0.9 < steady_seconds() - silent_since < 3
+    assert soon(follow, seconds=20)
+    assert steady_seconds() - spoke_after >= 1
     assert lead.term is None
     with pytest.raises(LedgerError):
         lead.beat()
