@@ -96,7 +96,7 @@ class Daemon:
         self._due: dict[str, datetime] = {}
         self._now = now
         self._observers = observers
-        self._scheduler = Scheduler(self._tend, parts.settings.max_concurrent_pings)
+        self._scheduler = Scheduler(self._tend, parts.settings.max_concurrent_pings, now, parts.keeper.dies_at)
         self._orders: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._prefixes = parts.registry.prefixes
         self.listener = Listener(

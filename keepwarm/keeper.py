@@ -159,6 +159,11 @@ class Keeper:
         """What is known of a prefix."""
         return self._find(name).state
 
+    def dies_at(self, name: str) -> datetime | None:
+        """When the cache entry of a prefix dies, or died; None when none is known, or no such prefix is in care."""
+        kept = self._kept.get(name)
+        return planner.expiry_of(kept.prefix, kept.state) if kept else None
+
     def refresh(self) -> list[str]:
         """Learn what other processes (other daemons, `keepwarm ping`) wrote, and write what could not be written.
 

@@ -6,6 +6,7 @@ It runs nothing: no timers, no threads, no HTTP (see `daemon`).
 from __future__ import annotations
 
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from keepwarm.keeper import Keeper, Observer, Pinger
 from keepwarm.ledger import Ledger
 from keepwarm.limits import RateLimit
 from keepwarm.mirror import Mirror, remote_of
-from keepwarm.model import Answer, GuardStatus, IdleLimitPolicy, Prefix, PrefixState, Ttl
+from keepwarm.model import Answer, GuardStatus, IdleLimitPolicy, Prefix, PrefixState, Route, Ttl
 from keepwarm.pausing import Pausing
 from keepwarm.pricing import Catalog
 from keepwarm.registry import Files, Registry, Shelf, load_catalog, load_registry
@@ -86,6 +87,7 @@ def read_registry(settings: Settings, now: datetime, files: Files | None = None)
         else:
             if not files.changed():
                 doubts += [*registry.warnings, *_doubts_in_all(settings, registry, now)]
+                doubts += _doubts_of_pace(settings, registry)
                 return replace(registry, warnings=tuple(doubts)), catalog
     message = "it or a file that it names was written while it was read, several times in a row"
     raise ConfigError(
@@ -126,6 +128,16 @@ def _doubts_in_all(settings: Settings, registry: Registry, now: datetime) -> lis
     ]
     doubts = worth.doubts_in_all(settings.limits, costs)
     return [Problem("environment", 0, f"{PREFIX}{period.upper()}_CAP_USD", said) for period, said in doubts]
+
+
+def _doubts_of_pace(settings: Settings, registry: Registry) -> Iterator[Problem]:
+    """Rate limits under which not all prefixes of a model can be warm at once."""
+    periods: defaultdict[tuple[Route, str], list[timedelta]] = defaultdict(list)
+    for prefix in registry.prefixes:
+        periods[prefix.route, prefix.model_id].append(planner.mean_ping_period(prefix, PrefixState()))
+    for (route, model), each in periods.items():
+        if said := worth.doubt_of_pace(settings.requests_per_minute, each, f"{model} in {route.region}"):
+            yield Problem("environment", 0, f"{PREFIX}REQUESTS_PER_MINUTE", said)
 
 
 @contextmanager

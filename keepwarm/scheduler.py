@@ -1,7 +1,8 @@
 """Fires: one APScheduler date job for each prefix, armed again after every decision.
 
-It decides nothing: a job that fires late finds out from `tend` what to do at its real time. APScheduler lives only
-here. Its traps, and why each argument is set, are in `docs/decisions/0002-apscheduler.md`.
+It decides nothing: a job that fires late finds out from `tend` what to do at its real time. Where more are due than
+workers are free, the most urgent goes first (see `waiting`). APScheduler lives only here; its traps, and why each
+argument is set, are in `docs/decisions/0002-apscheduler.md`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from apscheduler.schedulers import SchedulerNotRunningError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from keepwarm.model import Decision
+from keepwarm.waiting import Waiting
 
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -28,10 +30,19 @@ class Scheduler:
     Args:
         tend: decides and pings; its decision says when to come again.
         workers: how many calls run at once.
+        now: the clock.
+        dies_at: when the cache entry of a prefix dies, None when none is known; asked when its moment has come.
     """
 
-    def __init__(self, tend: Callable[[str], Decision], workers: int) -> None:
+    def __init__(
+        self,
+        tend: Callable[[str], Decision],
+        workers: int,
+        now: Callable[[], datetime],
+        dies_at: Callable[[str], datetime | None],
+    ) -> None:
         self._tend = tend
+        self._now = now
         self._jobs: dict[str, Job] = {}
         self._running: set[str] = set()
         self._disarmed: set[str] = set()  # of those that run
@@ -42,7 +53,8 @@ class Scheduler:
         # Taken before APScheduler's own locks; no listener may take it, for APScheduler calls those with locks held.
         self._lock = threading.Lock()
         self._closing = False
-        self._workers = _Workers(workers)
+        self._waiting = Waiting()
+        self._workers = _Workers(workers, self._waiting, dies_at)
         self._scheduler = _Forgiving(
             timezone="UTC",
             executors={"default": self._workers, "housekeeping": ThreadPoolExecutor(1)},
@@ -92,8 +104,15 @@ class Scheduler:
     def armed(self) -> frozenset[str]:
         """The prefixes that have a moment to be tended at, wait for a free worker, or are being tended."""
         with self._lock:
-            there = {job.id for job in self._scheduler.get_jobs()} | self._workers.waiting
+            there = {job.id for job in self._scheduler.get_jobs()}
+            # Asked second: a job waits before it leaves the store.
+            there |= {_job_id(*run) for run in self._waiting.all}
             return frozenset(name for name, job in self._jobs.items() if job.id in there) | self._running
+
+    @property
+    def waiting(self) -> int:
+        """How many have come to their moment and wait for a free worker."""
+        return len(self._waiting.all)
 
     def moment(self, name: str) -> datetime | None:
         """When this prefix is tended next; None while it has no moment, or is being tended."""
@@ -149,10 +168,12 @@ class Scheduler:
 
     # -- in a worker ----------------------------------------------------------------------------------------------
 
-    def _run(self, name: str, number: int) -> None:
-        if not self._begin(name, number):
+    def _run(self, *_fired: object) -> None:
+        """Tend not the prefix that was fired, but the one that is most urgent; as many are taken as are fired."""
+        taken = self._waiting.take(self._now())
+        if taken is None or not self._begin(*taken):
             return
-        asked = None
+        name, asked = taken[0], None
         try:
             asked = self._tend(name).at
         finally:
@@ -161,7 +182,6 @@ class Scheduler:
     def _begin(self, name: str, number: int) -> bool:
         """Whether this job is still wanted: neither disarmed, nor covered by a run that began after it was armed."""
         with self._lock:
-            self._workers.waiting.discard(_job_id(name, number))
             if self._closing or name not in self._jobs or number <= self._covered.get(name, 0):
                 return False
             if self._jobs[name].id == _job_id(name, number):
@@ -184,22 +204,20 @@ class Scheduler:
 
 
 class _Workers(ThreadPoolExecutor):  # type: ignore[misc] # APScheduler 3 has no types
-    """Threads that tend.
+    """Threads that tend; what is handed to them waits where they look for the most urgent."""
 
-    Attributes:
-        waiting: ids of the jobs that were handed over and have not begun: APScheduler has forgotten those already.
-    """
-
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, waiting: Waiting, dies_at: Callable[[str], datetime | None]) -> None:
         super().__init__(count)
-        self.waiting: set[str] = set()
+        self._waiting = waiting
+        self._dies_at = dies_at
 
     def _do_submit_job(self, job: Job, run_times: list[datetime]) -> None:
-        self.waiting.add(job.id)  # before a worker can begin it
+        name, number = job.args
+        self._waiting.add(name, number, self._dies_at(name))  # before a worker can look for it
         try:
             super()._do_submit_job(job, run_times)
         except BaseException:
-            self.waiting.discard(job.id)
+            self._waiting.discard(name, number)
             raise
 
 

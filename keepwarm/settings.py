@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     requests_per_minute: Annotated[int, Field(ge=1)] = Field(
         600,
         description="Pings per minute for each account, region and model; a ping over it is sent later if its entry "
-        "still lives then, and skipped otherwise.",
+        "still lives then, and skipped otherwise. Living entries go before dead ones.",
     )
     read_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
         120, description="How long a ping waits for its answer; a cold prompt of 500,000 tokens takes tens of seconds."

@@ -1,4 +1,4 @@
-"""Caps that make a prefix useless: what a day would cost beside what may be spent.
+"""Caps and limits that make a prefix useless: what a day would cost and a minute need beside what is allowed.
 
 It refuses nothing: a cap below the plan is allowed, and told. Costs are those of pinging all through the busy hours, at
 the estimated size; the pings of a policy that stops earlier cost less.
@@ -6,8 +6,9 @@ the estimated size; the pings of a policy that stops earlier cost less.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -16,7 +17,7 @@ from keepwarm import busyhours, pricing
 from keepwarm.guards.spending import day_of, say_usd
 from keepwarm.model import BusyHours, IdleLimitPolicy, Limits, Prefix, Span
 
-_DAY, _WEEK = timedelta(days=1), timedelta(days=7)
+_MINUTE, _DAY, _WEEK = timedelta(minutes=1), timedelta(days=1), timedelta(days=7)
 _LONGEST_MONTH = Decimal(31)
 _TICK, _SHORTEST = timedelta(microseconds=1), timedelta(seconds=1)
 
@@ -87,6 +88,23 @@ def doubts_in_all(limits: Limits, costs: Iterable[Mapping[datetime, Decimal]]) -
         if not cap
     ]
     return zero or _short(limits, sums)
+
+
+def doubt_of_pace(per_minute: int, periods: Sequence[timedelta], where: str) -> str:
+    """Why not all prefixes of a model can be warm at once under a rate limit; empty when they can.
+
+    Args:
+        periods: of each, the time between two pings on average.
+        where: the model and its region.
+    """
+    count, needed = len(periods), sum(_MINUTE / max(period, _SHORTEST) for period in periods)
+    if needed <= per_minute:
+        return ""
+    return (
+        f"lets {per_minute:,} pings a minute go to {where}; without requests of their own its {count:,} prefixes "
+        f"need {math.ceil(needed):,}, so about {int(count * per_minute / needed):,} of them can be warm at once; "
+        "raise it as far as your Bedrock quota allows, or ask for `ttl: 1h`"
+    )
 
 
 def _short(limits: Limits, costs: Mapping[datetime, Decimal]) -> list[tuple[str, str]]:

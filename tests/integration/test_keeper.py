@@ -666,10 +666,10 @@ def test_a_crowd_is_spread_by_the_rate_limit_and_each_gets_its_turn(house):
     sent: dict[str, datetime] = {}
     pinger.answer = lambda one: sent.setdefault(one.name, house.wall.at) and WRITTEN
     keeper = house.keeper(pinger, *map(prefix, names), per_minute=2)
-    house.tend_until(keeper, MONDAY + 3 * MINUTE + SECOND)
+    house.tend_until(keeper, MONDAY + 4 * MINUTE)
     assert set(sent) == set(names)
     at = sorted(moment - MONDAY for moment in sent.values())
-    assert at == [0 * MINUTE] * 2 + [1 * MINUTE] * 2 + [2 * MINUTE] * 2 + [3 * MINUTE] * 2
+    assert at == [0 * MINUTE] * 2 + [MINUTE + place * MINUTE / 2 for place in range(6)]
 
 
 def test_a_ping_whose_turn_comes_after_the_death_of_its_entry_is_skipped_and_not_queued(house):
@@ -685,6 +685,17 @@ def test_a_ping_whose_turn_comes_after_the_death_of_its_entry_is_skipped_and_not
     assert pinger.pinged == ["p0"]
     assert {decision.action for decision in decisions[1:]} == {Action.WAIT}
     assert all(decision.at > MONDAY + 5 * MINUTE for decision in decisions[1:])
+
+
+def test_of_more_prefixes_than_the_rate_limit_can_keep_warm_as_many_as_it_can_are_kept(house, emulator, gateway):
+    """Five times too many: 2 pings a minute hold 8 prefixes at 4.4 minutes each. The others must not starve them."""
+    prefixes = [prefix(f"p{number}") for number in range(40)]
+    keeper = house.keeper(gateway, *prefixes, per_minute=2)
+    house.tend_until(keeper, MONDAY + HOUR)
+    settled = [entry for entry in house.entries if entry.intent.started_at >= MONDAY + HOUR / 2]
+    assert len(settled) >= 55
+    assert Counter(entry.verdict for entry in settled)[Verdict.HIT] >= 50
+    assert len({entry.intent.prefix for entry in settled if entry.verdict is Verdict.HIT}) >= 8
 
 
 def test_prefixes_on_other_routes_or_models_do_not_share_a_limit(house):

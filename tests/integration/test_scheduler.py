@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from queue import Queue
 
@@ -73,8 +73,14 @@ def tending() -> Tending:
 
 
 @pytest.fixture
-def scheduler(tending: Tending) -> Iterator[Scheduler]:
-    scheduler = Scheduler(tending, workers=2)
+def expiries() -> dict[str, datetime]:
+    """When the entries of prefixes die; nothing is known of those that are not here."""
+    return {}
+
+
+@pytest.fixture
+def scheduler(tending: Tending, expiries: dict[str, datetime]) -> Iterator[Scheduler]:
+    scheduler = Scheduler(tending, 2, utc_now, expiries.get)
     scheduler.start()
     yield scheduler
     scheduler.close()
@@ -103,6 +109,21 @@ def test_what_waits_for_a_worker_is_armed_until_it_was_tended(tending, scheduler
     gate.open()
     tending.wait_for(2)
     assert soon(lambda: not scheduler.armed)
+
+
+def test_where_workers_are_few_the_living_go_before_the_dead(tending, scheduler, expiries):
+    gate = Gate()
+    tending.outcomes = {"busy": gate, "busy too": gate}
+    scheduler.arm_all(tending.outcomes)
+    tending.wait_for(2)
+    now = utc_now()
+    expiries |= {"dead": now - HOUR, "far": now + 2 * HOUR, "near": now + HOUR}
+    names = ["unknown", "dead", "far", "near"]
+    scheduler.arm_all(names)
+    assert soon(lambda: scheduler.waiting == len(names))
+    gate.open()
+    assert set(tending.wait_for(2)) == {"near", "far"}
+    assert set(tending.wait_for(2)) == {"unknown", "dead"}
 
 
 def test_of_many_that_are_armed_together_none_is_tended_before_all_are_armed(tending, scheduler):
@@ -319,7 +340,7 @@ def soon_any(tending: Tending) -> bool:
 
 
 def test_closing_what_was_never_started_does_nothing(tending):
-    scheduler = Scheduler(tending, workers=1)
+    scheduler = Scheduler(tending, 1, utc_now, lambda _name: None)
     assert not scheduler.alive
     scheduler.close()
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from keepwarm import planner, verdicts
-from keepwarm.guards.worth import daily_costs, doubts, doubts_in_all
+from keepwarm.guards.worth import daily_costs, doubt_of_pace, doubts, doubts_in_all
 from keepwarm.model import IdleLimitPolicy, Limits, Prefix, PrefixState
 from keepwarm.simulate import project
 from tests.builders import MONDAY, make_hours, make_prefix
@@ -97,3 +97,17 @@ def test_large_sums_are_told_without_cents():
         Limits(day_cap_usd=USD(100), month_cap_usd=USD(100_000)), [{MONDAY: USD("1234.56")}]
     )
     assert message.endswith("about $1,235.00")
+
+
+def test_a_rate_limit_too_low_for_all_says_for_how_many_it_will_do():
+    every_four_minutes = [timedelta(minutes=4)] * 40
+    assert doubt_of_pace(10, every_four_minutes, "a model") == ""
+    said = doubt_of_pace(5, every_four_minutes, "a model in us-east-1")
+    assert said.startswith(
+        "lets 5 pings a minute go to a model in us-east-1; without requests of their own its 40 prefixes need 10, "
+        "so about 20 of them can be warm at once"
+    )
+
+
+def test_a_margin_of_all_the_lifetime_needs_no_endless_pace():
+    assert doubt_of_pace(60, [timedelta(0)], "a model") == ""

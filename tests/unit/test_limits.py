@@ -29,7 +29,15 @@ def test_as_many_as_allowed_go_at_once():
 
 
 def test_a_larger_crowd_spreads_over_the_coming_minutes():
-    assert [turn - MONDAY for turn in crowd(RateLimit(10), 25)] == [0 * MINUTE] * 10 + [MINUTE] * 10 + [2 * MINUTE] * 5
+    turns = [turn - MONDAY for turn in crowd(RateLimit(10), 25)]
+    assert turns == [0 * MINUTE] * 10 + [MINUTE + place * 6 * SECOND for place in range(15)]
+
+
+def test_after_a_quiet_minute_a_crowd_may_go_at_once_again():
+    limit = RateLimit(10)
+    crowd(limit, 20)
+    later = MONDAY + 2 * MINUTE + 54 * SECOND
+    assert crowd(limit, 20, later)[:10] == [later] * 10
 
 
 def test_whoever_asks_again_early_hears_the_same_moment_and_takes_nobodys_turn():
@@ -59,6 +67,32 @@ def test_a_turn_before_the_deadline_is_reserved():
     crowd(limit, 1)
     assert limit.turn("model", "hurried", MONDAY, MONDAY + 61 * SECOND) == MONDAY + MINUTE
     assert limit.turn("model", "patient", MONDAY, None) == MONDAY + 2 * MINUTE
+
+
+def test_who_has_a_deadline_takes_over_the_next_turn_of_one_who_has_none():
+    limit = RateLimit(1)
+    assert crowd(limit, 4) == [MONDAY, MONDAY + MINUTE, MONDAY + 2 * MINUTE, MONDAY + 3 * MINUTE]
+    later = MONDAY + 30 * SECOND
+    assert limit.turn("model", "hurried", later, later + 2 * MINUTE) == MONDAY + MINUTE
+    assert limit.turn("model", "hurried too", later, later + MINUTE) == later + 3.5 * MINUTE  # not reserved
+    assert limit.turn("model", "caller 1", MONDAY + MINUTE, None) == MONDAY + 4 * MINUTE
+    assert limit.turn("model", "hurried", MONDAY + MINUTE, MONDAY + 2 * MINUTE) == MONDAY + MINUTE
+
+
+def test_a_turn_that_is_about_to_be_used_is_not_taken_over():
+    limit = RateLimit(1)
+    crowd(limit, 2)
+    at = MONDAY + MINUTE
+    assert limit.turn("model", "hurried", at, at + SECOND) == at + MINUTE
+    assert limit.turn("model", "caller 1", at, None) == at
+
+
+def test_what_is_taken_over_from_those_who_are_gone_is_nothing():
+    limit = RateLimit(1)
+    crowd(limit, 3)
+    later = MONDAY + 4 * MINUTE
+    assert limit.turn("model", "caller", later, None) == later
+    assert limit.turn("model", "hurried", later, later + SECOND) == later + MINUTE
 
 
 def test_keys_do_not_share_turns():
@@ -121,4 +155,4 @@ def test_many_threads_share_one_limit():
     with ThreadPoolExecutor(16) as pool:
         turns = list(pool.map(lambda number: limit.turn("model", f"{number}", MONDAY, None), range(400)))
     assert most_in_a_minute(turns) == 50
-    assert max(turns) == MONDAY + 7 * MINUTE
+    assert max(turns) == MONDAY + MINUTE + 349 * MINUTE / 50
