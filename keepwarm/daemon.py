@@ -142,6 +142,7 @@ class Daemon:
         ):
             self._tell_all(notices.of_start(parts, str(self.address or "nowhere"), self._now()))
             self._watch_losses()  # before anything can be sent
+            self.settle()
             self._scheduler.start()
             try:
                 self._take_role()
@@ -153,7 +154,6 @@ class Daemon:
                 self._scheduler.every(_LOOK_AT_PAUSES, self._look_at_pauses)
                 if self._outlets.emf:
                     self._scheduler.every(_EMF_EVERY, self._write_emf)
-                self.settle()
                 self._notifier.ready(self._standing)
                 return self._listen()
             finally:
@@ -336,7 +336,7 @@ class Daemon:
         self._refused = True  # until it is not
         files = Files()
         try:
-            registry, _ = read_registry(self.parts.settings, self._now(), files)
+            registry, _ = read_registry(self.parts.settings, self._now(), files, self.parts.registry)
             self.parts.keeper.adopt(registry.prefixes)
         except ConfigError as error:
             self._refuse([str(problem) for problem in error.problems])

@@ -64,7 +64,7 @@ class Listener:
 
     def adopt(self, prefixes: Iterable[Prefix]) -> None:
         """Know these prefixes from now on."""
-        self._matcher = Matcher(prefixes, self._key)
+        self._matcher = Matcher(prefixes, self._key, self._matcher)
 
     @property
     def counts(self) -> dict[str, int]:

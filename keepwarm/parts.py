@@ -62,11 +62,14 @@ def switch_of(settings: Settings) -> Switch:
     return Switch(settings.stop_path, by_setting=settings.stopped)
 
 
-def read_registry(settings: Settings, now: datetime, files: Files | None = None) -> tuple[Registry, Catalog]:
+def read_registry(
+    settings: Settings, now: datetime, files: Files | None = None, before: Registry | None = None
+) -> tuple[Registry, Catalog]:
     """The registry that the settings name, with all its files as they were at one moment.
 
     Args:
         files: remembers what was read, also when it cannot be used.
+        before: the reading before, with the same settings; what has not changed since is taken over.
 
     Raises:
         ConfigError: it, the model catalog or the fingerprint key cannot be used, or it was written all the while.
@@ -80,7 +83,9 @@ def read_registry(settings: Settings, now: datetime, files: Files | None = None)
         try:
             with garbage.uncollected():
                 catalog = load_catalog(settings.models, files)
-                registry = load_registry(path, catalog, key, now, files, confined=confined, shelf=Shelf())
+                registry = load_registry(
+                    path, catalog, key, now, files, confined=confined, shelf=Shelf(), before=before
+                )
         except ConfigError:
             if not files.changed():
                 raise

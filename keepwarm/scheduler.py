@@ -8,20 +8,24 @@ argument is set, are in `docs/decisions/0002-apscheduler.md`.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.executors.base import BaseExecutor
+from apscheduler.executors.pool import ThreadPoolExecutor as PoolExecutor
 from apscheduler.job import Job
 from apscheduler.jobstores.base import JobLookupError
-from apscheduler.schedulers import SchedulerNotRunningError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from keepwarm.model import Decision
 from keepwarm.waiting import Waiting
 
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LOG = logging.getLogger(__name__)
 
 
 class Scheduler:
@@ -43,7 +47,8 @@ class Scheduler:
     ) -> None:
         self._tend = tend
         self._now = now
-        self._jobs: dict[str, Job] = {}
+        self._dies_at = dies_at
+        self._armed: dict[str, tuple[int, Job | None]] = {}  # without a job: it waits for a worker already
         self._running: set[str] = set()
         self._disarmed: set[str] = set()  # of those that run
         self._sooner: dict[str, datetime] = {}  # armed while it ran
@@ -54,10 +59,11 @@ class Scheduler:
         self._lock = threading.Lock()
         self._closing = False
         self._waiting = Waiting()
-        self._workers = _Workers(workers, self._waiting, dies_at)
+        self._most = workers
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tend")
         self._scheduler = _Forgiving(
             timezone="UTC",
-            executors={"default": self._workers, "housekeeping": ThreadPoolExecutor(1)},
+            executors={"default": _Handing(self._hand_over), "housekeeping": PoolExecutor(1)},
             # None: the default of 1 s is checked when a worker is free, and drops what is later, job and all.
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
@@ -81,16 +87,23 @@ class Scheduler:
     def arm_all(self, names: Collection[str]) -> None:
         """Tend these prefixes at once, as `arm` does, and none of them before all are armed.
 
-        Firing thousands while thousands are still to be armed takes all time from the arming.
+        They need no timer: a job of APScheduler's for each of 100,000 takes half a minute to be made, fired and
+        removed. Tending thousands while thousands are still to be armed would take all time from the arming.
         """
-        with contextlib.suppress(SchedulerNotRunningError):
-            self._scheduler.pause()
-        try:
-            for name in names:
-                self.arm(name)
-        finally:
-            with contextlib.suppress(SchedulerNotRunningError):
-                self._scheduler.resume()
+        handed = 0
+        for name in names:
+            with self._lock:
+                if name in self._running:
+                    self._disarmed.discard(name)
+                    self._sooner[name] = AT_ONCE
+                elif not self._closing:
+                    self._remove(name)
+                    self._number += 1
+                    self._armed[name] = self._number, None
+                    self._waiting.add(name, self._number, self._dies_at(name))
+                    handed += 1
+        for _ in range(min(handed, self._most)):
+            self._call_worker()
 
     def disarm(self, name: str) -> None:
         """Do not tend this prefix any more, whatever a call that runs already decides."""
@@ -105,9 +118,13 @@ class Scheduler:
         """The prefixes that have a moment to be tended at, wait for a free worker, or are being tended."""
         with self._lock:
             there = {job.id for job in self._scheduler.get_jobs()}
-            # Asked second: a job waits before it leaves the store.
-            there |= {_job_id(*run) for run in self._waiting.all}
-            return frozenset(name for name, job in self._jobs.items() if job.id in there) | self._running
+            waiting = self._waiting.all  # asked second: a job waits before it leaves the store
+            found = (
+                name
+                for name, (number, job) in self._armed.items()
+                if (name, number) in waiting or (job and job.id in there)
+            )
+            return frozenset(found) | self._running
 
     @property
     def waiting(self) -> int:
@@ -117,7 +134,7 @@ class Scheduler:
     def moment(self, name: str) -> datetime | None:
         """When this prefix is tended next; None while it has no moment, or is being tended."""
         with self._lock:
-            job = self._jobs.get(name)
+            _, job = self._armed.get(name, (0, None))
             return job.next_run_time if job else None
 
     def every(self, period: timedelta, call: Callable[[], None]) -> None:
@@ -145,6 +162,7 @@ class Scheduler:
         """Fire nothing more; calls that run already are not waited for. Closing twice is fine."""
         with self._lock:
             self._closing = True
+        self._workers.shutdown(wait=False, cancel_futures=True)
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
@@ -155,37 +173,56 @@ class Scheduler:
             return
         self._remove(name)
         self._number += 1
-        # An id of its own each time: APScheduler removes a date job by its id *after* it has handed it to a worker,
-        # and would remove the one that a quick worker has armed meanwhile; and a run that is ending still counts.
-        self._jobs[name] = self._scheduler.add_job(
-            self._run, "date", run_date=at, args=(name, self._number), id=_job_id(name, self._number), name=name
+        # An id of its own each time: APScheduler removes a date job by its id *after* it has fired it, and would
+        # remove the one that a quick worker has armed meanwhile.
+        job = self._scheduler.add_job(
+            _fired, "date", run_date=at, args=(name, self._number), id=f"{name}:{self._number}", name=name
         )
+        self._armed[name] = self._number, job
 
     def _remove(self, name: str) -> None:
-        job = self._jobs.pop(name, None)
+        number, job = self._armed.pop(name, (0, None))
+        self._waiting.discard(name, number)
         if job:
             self._scheduler.remove_job(job.id)  # gone already while it is being handed to a worker
 
+    # -- to a worker ----------------------------------------------------------------------------------------------
+
+    def _hand_over(self, name: str, number: int) -> None:
+        self._waiting.add(name, number, self._dies_at(name))
+        self._call_worker()
+
+    def _call_worker(self) -> None:
+        """Let one more worker look who waits."""
+        with contextlib.suppress(RuntimeError):  # closed meanwhile; or no more threads, and those there are will look
+            self._workers.submit(self._work).add_done_callback(_tell)
+
     # -- in a worker ----------------------------------------------------------------------------------------------
 
-    def _run(self, *_fired: object) -> None:
-        """Tend not the prefix that was fired, but the one that is most urgent; as many are taken as are fired."""
-        taken = self._waiting.take(self._now())
-        if taken is None or not self._begin(*taken):
-            return
-        name, asked = taken[0], None
+    def _work(self) -> None:
+        """Tend the most urgent of those that wait, and then the next, until nobody waits."""
+        try:
+            while taken := self._waiting.take(self._now()):
+                if self._begin(*taken):
+                    self._run(taken[0])
+        except BaseException:
+            self._call_worker()  # in place of this one
+            raise
+
+    def _run(self, name: str) -> None:
+        asked = None
         try:
             asked = self._tend(name).at
         finally:
             self._end(name, asked)
 
     def _begin(self, name: str, number: int) -> bool:
-        """Whether this job is still wanted: neither disarmed, nor covered by a run that began after it was armed."""
+        """Whether this run is still wanted: neither disarmed, nor covered by one that began after it was armed."""
         with self._lock:
-            if self._closing or name not in self._jobs or number <= self._covered.get(name, 0):
+            if self._closing or name not in self._armed or number <= self._covered.get(name, 0):
                 return False
-            if self._jobs[name].id == _job_id(name, number):
-                del self._jobs[name]  # APScheduler itself removes what it fired
+            if self._armed[name][0] == number:
+                del self._armed[name]  # APScheduler itself removes what it fired
             else:
                 self._remove(name)
             self._running.add(name)
@@ -203,22 +240,31 @@ class Scheduler:
                 self._add(name, min(moments))
 
 
-class _Workers(ThreadPoolExecutor):  # type: ignore[misc] # APScheduler 3 has no types
-    """Threads that tend; what is handed to them waits where they look for the most urgent."""
+def _fired(_name: str, _number: int) -> None:
+    """What a job would call; `_Handing` only looks at the arguments."""
 
-    def __init__(self, count: int, waiting: Waiting, dies_at: Callable[[str], datetime | None]) -> None:
-        super().__init__(count)
-        self._waiting = waiting
-        self._dies_at = dies_at
+
+def _tell(tended: Future[None]) -> None:
+    if not tended.cancelled() and (error := tended.exception()):
+        _LOG.error("a prefix could not be tended", exc_info=error)
+
+
+class _Handing(BaseExecutor):  # type: ignore[misc] # APScheduler 3 has no types
+    """Hands what has come to its moment over to our own workers.
+
+    Its jobs are never submitted twice, so that nobody needs to count how many of each run.
+    """
+
+    def __init__(self, hand_over: Callable[[str, int], None]) -> None:
+        super().__init__()
+        self._hand_over = hand_over
+
+    def submit_job(self, job: Job, run_times: list[datetime]) -> None:  # noqa: ARG002 - APScheduler's
+        """Hand over; called by APScheduler's thread."""
+        self._hand_over(*job.args)
 
     def _do_submit_job(self, job: Job, run_times: list[datetime]) -> None:
-        name, number = job.args
-        self._waiting.add(name, number, self._dies_at(name))  # before a worker can look for it
-        try:
-            super()._do_submit_job(job, run_times)
-        except BaseException:
-            self._waiting.discard(name, number)
-            raise
+        raise NotImplementedError
 
 
 class _Forgiving(BackgroundScheduler):  # type: ignore[misc] # APScheduler 3 has no types
@@ -232,7 +278,3 @@ class _Forgiving(BackgroundScheduler):  # type: ignore[misc] # APScheduler 3 has
         """As the original, without its JobLookupError."""
         with contextlib.suppress(JobLookupError):
             super().remove_job(job_id, jobstore)
-
-
-def _job_id(name: str, number: int) -> str:
-    return f"{name}:{number}"

@@ -257,18 +257,29 @@ class Matcher:
     Args:
         prefixes: those without a sketch are never matched.
         key: secret of the installation, the one that the registry was read with.
+        before: one with the same key, whose digests are used for the prompts that it knows already.
     """
 
-    def __init__(self, prefixes: Iterable[Prefix], key: bytes) -> None:
+    def __init__(self, prefixes: Iterable[Prefix], key: bytes, before: Matcher | None = None) -> None:
         self._key = key
         self._by_digest: dict[str, list[_Registered]] = {}
         self._by_place: dict[_Place, list[_Registered]] = {}
+        known = before.digests if before else {}
         for prefix in prefixes:
             if isinstance(prefix.sketch, Sketch):
-                digest = fingerprint.chain(prefix.sketch, key)[-1].digest
-                registered = _Registered(prefix, prefix.sketch, digest, _sections(prefix.sketch.blocks))
-                self._by_digest.setdefault(digest, []).append(registered)
+                digests = known.get(prefix.sketch)
+                if digests is None:
+                    digest = fingerprint.chain(prefix.sketch, key)[-1].digest
+                    digests = known[prefix.sketch] = digest, _sections(prefix.sketch.blocks)
+                registered = _Registered(prefix, prefix.sketch, *digests)
+                self._by_digest.setdefault(registered.digest, []).append(registered)
                 self._by_place.setdefault(_place(prefix), []).append(registered)
+
+    @property
+    def digests(self) -> dict[Sketch, tuple[str, _Sections]]:
+        """The digest of the last cache point of each registered prompt, and those of its blocks by section."""
+        alike = (registered for found in self._by_digest.values() for registered in found)
+        return {registered.sketch: (registered.digest, registered.sections) for registered in alike}
 
     def match(self, reported: ReportedTouch) -> tuple[Touch, ...]:
         """The touch of every prefix that the request belongs to, in the order of its cache points.

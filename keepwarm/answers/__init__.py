@@ -134,7 +134,8 @@ class Answers:
             LedgerError: it cannot be read.
         """
         by_fingerprint = {prefix.fingerprint: prefix.name for prefix in prefixes}
-        found = self._parts.ledger.recent(by_fingerprint, 1)
+        ledger = self._parts.ledger
+        found = ledger.recent(by_fingerprint, 1) if ledger.latest_number() else {}  # it asks once for each of them
         self._recent.learn_pings({by_fingerprint[each]: entries[-1] for each, entries in found.items()})
         self.changed(by_fingerprint.values())
 

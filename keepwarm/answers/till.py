@@ -58,25 +58,25 @@ class Till:
         Raises:
             LedgerError: it cannot be read; what was read before holds.
         """
-        now = self._now()
+        now, longest = self._now(), self._longest_life()
         wanted = takings.stretches(now)
-        outdated = self._outdated(wanted, now)
+        outdated = self._outdated(wanted, now, longest)
         for span in wanted:
             if span in outdated:
                 if stop and stop.is_set():
                     return
-                self._parts[span] = self._read(span, now)
+                self._parts[span] = self._read(span, now, longest)
                 if len(outdated) > 2:  # after a start there are figures as soon as there can be
                     self.folded = takings.folded(self._parts, now, now)
         self._parts = {span: self._parts[span] for span in wanted}
         self.folded = takings.folded(self._parts, now, now)
 
-    def _outdated(self, wanted: list[Span], now: datetime) -> set[Span]:
+    def _outdated(self, wanted: list[Span], now: datetime, longest: timedelta) -> set[Span]:
         if self._touches_seen is None:
             self._touches_seen = self._ledger.latest_touch()
             return set(wanted)
         self._touches_seen, first, last = self._ledger.touch_news(self._touches_seen)
-        late = Span(first, last + self._longest_life()) if first and last else None
+        late = Span(first, last + longest) if first and last else None
         return {
             span
             for span in wanted
@@ -85,16 +85,17 @@ class Till:
             or (late and span.start <= late.end and span.end > late.start)
         }
 
-    def _read(self, span: Span, now: datetime) -> dict[str, Sums]:
-        prefixes = list(self._prefixes())
-        before, until = span.start - self._longest_life(), min(span.end, now)
-        if until <= span.start:
+    def _read(self, span: Span, now: datetime, longest: timedelta) -> dict[str, Sums]:
+        before, until = span.start - longest, min(span.end, now)
+        told = self._ledger.told_of(before, until) if until > span.start else frozenset()
+        if not told:
             return {}
         backgrounds = {
             prefix.name: Background(
                 provisioned=prefix.provisioned, terms=simulate.terms_of(prefix, self._state_of(prefix.name))
             )
-            for prefix in prefixes
+            for prefix in self._prefixes()
+            if prefix.name in told  # most stretches of a large registry tell of few, a new ledger of none
         }
         losses = Losses(span.start)
         entries = losses.counted(self._ledger.entries(before, until))

@@ -301,6 +301,14 @@ class Ledger:
             yield from found
             after = found[-1].number
 
+    def told_of(self, since: datetime, until: datetime) -> frozenset[str]:
+        """Names of the prefixes with entries or touches that started in [since, until)."""
+        found = (
+            self._rows(select(table.c.prefix).distinct().where(table.c.started_at >= since, table.c.started_at < until))
+            for table in (intents, touches)
+        )
+        return frozenset(row.prefix for rows in found for row in rows)
+
     def recent(self, fingerprints: Collection[str] | None, limit_each: int = 20) -> dict[str, list[Entry]]:
         """The last entries of each fingerprint, oldest first; fingerprints without any are left out.
 

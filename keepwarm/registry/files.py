@@ -12,8 +12,12 @@ import os
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
+
+# Clocks of file systems stand still for some milliseconds, those of others may be off by more.
+_UNSURE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,21 @@ class Files:
             raise
         self._seen[path] = _Seen(stamp, hashlib.sha256(content).digest(), at_most)
         return content
+
+    def keep(self, path: Path, before: Files, read_at: datetime) -> bool:
+        """Whether a file is what another reading found in it; then it counts as read here, too.
+
+        Its stamp tells, but for a file that was written just before it was read: the next write may have the same one.
+
+        Args:
+            read_at: when the other reading began.
+        """
+        seen = before._seen.get(path)
+        if path not in self._seen and seen and seen.stamp and seen.stamp == _stamp_of(path):
+            written_at = seen.stamp[-1] / 1e9
+            if written_at < read_at.timestamp() - _UNSURE_SECONDS:
+                self._seen[path] = seen
+        return seen is not None and self._seen.get(path) == seen
 
     def changed(self, *, thorough: bool = False) -> bool:
         """Whether any file is now something else than what was read.

@@ -44,6 +44,11 @@ class Findings:
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 
+    @property
+    def count(self) -> int:
+        """How many problems and warnings there are so far."""
+        return len(self.problems) + len(self.warnings)
+
     def line(self, location: Location) -> int:
         """The line of a location."""
         return self._document.line(location)

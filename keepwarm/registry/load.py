@@ -5,11 +5,12 @@ It applies nothing and keeps nothing: the result is either a whole `Registry` or
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
@@ -50,12 +51,39 @@ _MOST_CHARACTERS = 100  # of the name of busy hours
 _MOST_NAMED = 20
 # Requests that are in memory at once while a registry is read, for other prefixes that name the same file.
 _MOST_AT_HAND = 100
+_TTLS = tuple(Ttl)
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_SPARE_BYTES = 1_000_000
 _PRICE_KEYS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "steps")
+# What an entry may have from the defaults.
+_INHERITED = frozenset(keys(PrefixEntry)) - {"name"}
 # Stand in for broken values while the rest of an entry is looked at; the result is never used.
 _STAND_INS = {"name": "unnamed", "busy_hours": ALWAYS.name}
 
 Part = TypeVar("Part", dict[str, Any], list[Any])
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What one reading made, for the next one to take over.
+
+    Attributes:
+        of: prefixes by the digest of all that they were made of but their request files; those that nothing was wrong
+            with.
+        read_at: when the reading began.
+        least_bytes: what lay on the shelf after the last reading that took nothing over.
+    """
+
+    of: Mapping[bytes, Prefix] = field(default_factory=dict)
+    read_at: datetime = _NEVER
+    shelf: Shelf | None = None
+    least_bytes: int = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether most of what lies on the shelf is still wanted; else one reading from scratch makes it new."""
+        return self.shelf is None or self.shelf.size <= 2 * self.least_bytes + _SPARE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +95,14 @@ class Registry:
         prefixes: in the order of the file.
         warnings: what is allowed but probably not meant.
         files: all that was read for it.
+        made: for the next reading.
     """
 
     path: Path
     prefixes: tuple[Prefix, ...]
     warnings: tuple[Problem, ...] = ()
     files: Files = field(default_factory=Files, compare=False)
+    made: Made = field(default_factory=Made, compare=False, repr=False)
 
     def find(self, name: str) -> Prefix:
         """The prefix of this name.
@@ -120,6 +150,7 @@ def load_registry(
     *,
     confined: bool = False,
     shelf: Shelf | None = None,
+    before: Registry | None = None,
 ) -> Registry:
     """Read and check a registry with all its request files.
 
@@ -128,14 +159,19 @@ def load_registry(
         now: busy hours that never open from here on are warned of.
         files: remembers what was read.
         confined: whether the files that it names must lie beside or below it, since it comes from another machine.
-        shelf: where the requests of pings are kept; None for memory.
+        shelf: where the requests of pings are kept; None for memory. With `before` it is the shelf of that one.
+        before: whose prefixes are taken over where neither their entry nor their request file has changed.
 
     Raises:
         ConfigError: with every problem that was found, each with file, line and key.
     """
     files = files or Files()
+    if before and before.made.usable:
+        shelf = before.made.shelf
+    else:
+        before = None
     document = read_document(path, files)
-    return _Loader(document, path, catalog, key, now, files, confined=confined, shelf=shelf).load()
+    return _Loader(document, catalog, key, now, files, confined=confined, shelf=shelf, before=before).load()
 
 
 class _Loader:
@@ -144,7 +180,6 @@ class _Loader:
     def __init__(
         self,
         document: Document,
-        path: Path,
         catalog: Catalog,
         key: bytes,
         now: datetime,
@@ -152,10 +187,13 @@ class _Loader:
         *,
         confined: bool,
         shelf: Shelf | None,
+        before: Registry | None,
     ) -> None:
+        self._before = before
+        self._made: dict[bytes, Prefix] = {}
         self._document = document
         self._files = files
-        self._path = path
+        self._path = Path(document.path)
         self._confined = confined
         self._shelf = shelf
         self._catalog = catalog
@@ -174,6 +212,8 @@ class _Loader:
         self._check_defaults(defaults)
         entries = self._part("prefixes", list)
         self._check_names(entries)
+        around = (self._key, self._catalog, hours, self._path.parent, self._confined)
+        self._around = hashlib.blake2b(repr(around).encode("utf-8", "surrogatepass"), digest_size=32).digest()
         prefixes = [self._prefix(index, entry, defaults, hours) for index, entry in enumerate(entries)]
         complete = tuple(prefix for prefix in prefixes if prefix)
         self._check_duplicates([(index, prefix) for index, prefix in enumerate(prefixes) if prefix])
@@ -181,7 +221,10 @@ class _Loader:
             raise ConfigError(
                 sorted(set(self._findings.problems)), hint="nothing was applied; mend the file and run `keepwarm check`"
             )
-        return Registry(self._path, complete, tuple(self._findings.warnings), self._files)
+        shelf, before = self._shelf, self._before
+        least_bytes = before.made.least_bytes if before else shelf.size if shelf else 0
+        made = Made(self._made, self._now, shelf, least_bytes)
+        return Registry(self._path, complete, tuple(self._findings.warnings), self._files, made)
 
     def _part(self, name: str, kind: type[Part]) -> Part:
         """A part of the file, or an empty one where it is missing or of another kind (`Head` has said so)."""
@@ -232,10 +275,31 @@ class _Loader:
         if not isinstance(raw, dict):
             self._findings.refuse(place.entry, "must be an entry with keys, such as name, model_id and request")
             return None
-        known = set(keys(PrefixEntry)) - {"name"}
-        if "request" in raw or "system" in raw:
-            known -= {"request", "system"}
+        prompted = "request" in raw or "system" in raw
+        known = _INHERITED - {"request", "system"} if prompted else _INHERITED
         own = {name: value for name, value in defaults.items() if name in known} | raw
+        digest = hashlib.blake2b(repr(own).encode("utf-8", "surrogatepass"), key=self._around, digest_size=16).digest()
+        found_before = self._findings.count
+        prefix = self._made_before(digest, own, place) or self._anew(own, raw, place, hours)
+        if prefix and self._findings.count == found_before:
+            self._made[digest] = prefix
+        return prefix
+
+    def _made_before(self, digest: bytes, own: Mapping[str, Any], place: Place) -> Prefix | None:
+        """The prefix that the reading before made of the same entry, if its request file is also the same."""
+        prefix = self._before.made.of.get(digest) if self._before else None
+        if self._before is None or prefix is None:
+            return None
+        system = own.get("system")
+        name = system.get("file") if isinstance(system, Mapping) else own.get("request")
+        if name and not self._files.keep(self._beside(name), self._before.files, self._before.made.read_at):
+            return None
+        line = self._findings.line(place.entry)
+        return prefix if prefix.line == line else replace(prefix, line=line)
+
+    def _anew(
+        self, own: dict[str, Any], raw: Mapping[str, Any], place: Place, hours: Mapping[str, BusyHours | None]
+    ) -> Prefix | None:
         place = replace(place, inherited=frozenset(own) - frozenset(raw))
         if isinstance(own.get("busy_hours"), str) and own["busy_hours"] not in hours:
             message = f"{shown(own['busy_hours'])} is not defined; there are {', '.join(sorted(hours)[:_MOST_NAMED])}"
@@ -387,7 +451,7 @@ class _Loader:
         if other_ttl and other_ping:
             prefix = replace(prefix, other=ttls.asking(prefix, other_ttl, other_ping, entry.margin))
         costs = worth.daily_costs(prefix, planner.mean_ping_period(prefix, PrefixState()), self._now)
-        high = max(verdicts.high_cost_usd(prefix.asking(ttl), PrefixState()) for ttl in Ttl)
+        high = max(verdicts.high_cost_usd(prefix.asking(ttl), PrefixState()) for ttl in _TTLS)
         for doubtful, message in worth.doubts(prefix, high, costs):
             self._findings.warn_value(place, doubtful, message)
         return prefix

@@ -20,6 +20,11 @@ class Shelf:
         self._descriptor: int | None = None
         self._end = 0
 
+    @property
+    def size(self) -> int:
+        """Bytes on disk, also of requests that nobody has any more."""
+        return self._end
+
     def put(self, request: Mapping[str, object]) -> Mapping[str, object]:
         """The request, read from disk whenever it is looked at; the same as it is where there is no room on disk."""
         data = pickle.dumps(dict(request), protocol=pickle.HIGHEST_PROTOCOL)

@@ -13,11 +13,12 @@ from keepwarm.model import Entry, Prefix, PrefixState, Span, Touch, Ttl, Verdict
 from keepwarm.views.shapes import PingMark, RequestMark, Timeline
 
 _TOUCHING = frozenset({Verdict.HIT, Verdict.PARTIAL, Verdict.REWRITE})
+_BILLED = tuple(PrefixState(billed_ttl=ttl) for ttl in Ttl)
 
 
 def longest_life(prefix: Prefix) -> timedelta:
     """How long an entry of this prefix lives at most: what happened so long ago may still count."""
-    return max(planner.lifetime_of(prefix, PrefixState(billed_ttl=ttl)) for ttl in Ttl)
+    return max(planner.lifetime_of(prefix, state) for state in _BILLED)
 
 
 def draw(
