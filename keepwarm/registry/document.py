@@ -26,6 +26,7 @@ _MAX_VALUES = 1_000_000
 _MAX_NODES = 5 * _MAX_VALUES  # of the text itself, keys included; a hundred thousand long entries are four million
 _MAX_DEPTH = 100
 _MAX_KEY = 100
+_MAX_QUOTED = 200
 _PLAIN_TAG = "tag:yaml.org,2002:"
 
 
@@ -96,9 +97,11 @@ def read_document(path: Path, files: Files | None = None) -> Document:
         since = f", {error.context} from line {error.context_mark.line + 1} on" if error.context_mark else ""
         tabbed = any(b"\t" in each for each in content.splitlines()[line - 1 : line])
         tab = "; indent with spaces, not with a tab" if tabbed else ""
-        raise ConfigError([Problem(name, line, "", f"is not YAML: {error.problem}{since}{tab}")]) from None
+        problem = str(error.problem)[:_MAX_QUOTED]  # an alias that nobody defined is named in it
+        raise ConfigError([Problem(name, line, "", f"is not YAML: {problem}{since}{tab}")]) from None
     except yaml.YAMLError as error:
-        raise ConfigError([Problem(name, 0, "", f"is not YAML: {str(error).splitlines()[0]}")]) from None
+        problem = str(error).splitlines()[0][:_MAX_QUOTED]
+        raise ConfigError([Problem(name, 0, "", f"is not YAML: {problem}")]) from None
     if root is None:
         raise ConfigError([Problem(name, 0, "", "is empty; config/registry.example.yaml shows what it may hold")])
     builder = _Builder(name, nodes + _MAX_VALUES)
@@ -186,13 +189,13 @@ class _Builder:
             found = [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
         self._open.discard(id(node))
         if node.tag not in {f"{_PLAIN_TAG}map", f"{_PLAIN_TAG}seq"}:
-            self._refuse(node, location, f"the tag {node.tag} is not allowed; write plain values")
+            self._refuse(node, location, f"the tag {node.tag[:_MAX_KEY]} is not allowed; write plain values")
         return found
 
     def _scalar(self, node: yaml.ScalarNode, location: Location) -> Any:
         convert = _SCALARS.get(node.tag.removeprefix(_PLAIN_TAG))
         if convert is None:
-            self._refuse(node, location, f"the tag {node.tag} is not allowed; write plain values")
+            self._refuse(node, location, f"the tag {node.tag[:_MAX_KEY]} is not allowed; write plain values")
             return None
         try:
             return convert(node.value)

@@ -50,6 +50,15 @@ def body_error(body: dict[str, Any], api: Api = Api.CONVERSE, dialect: Dialect =
     return str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["!{} 1", "!<tag:{}> 1", "*{}", "!a!{} 1", "a: &b 1\nc: *{}", "? [!{} a]\n: 1"])
+def test_a_long_tag_or_alias_is_not_quoted_whole(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text(text.format("secretwords" * 500))
+    with pytest.raises(ConfigError) as caught:
+        load_registry(path, CATALOG, KEY, NOW)
+    assert max(len(str(problem)) for problem in caught.value.problems) < len(str(path)) + 400
+
+
 @pytest.mark.parametrize("levels", [100, 400, 600])
 @pytest.mark.parametrize("key", ["system", "messages", "guardrailConfig", "additionalModelRequestFields"])
 def test_a_request_that_nests_deeply_is_refused_before_the_stack_ends(key: str, levels: int) -> None:
