@@ -370,7 +370,7 @@ class Daemon:
 
     def _write_emf(self) -> None:
         if self._outlets.emf:
-            self._outlets.emf.write(self._front.answers.summary(may_act=False))
+            self._outlets.emf.write(self._front.answers.summary(may_act=False, has_token=False))
 
     def _look_at_source(self) -> None:
         """Reload when the registry has changed in S3 or SSM; a source that cannot be asked changes nothing."""

@@ -163,17 +163,19 @@ class Answers:
 
     # -- from memory ----------------------------------------------------------------------------------------------
 
-    def summary(self, *, may_act: bool) -> Summary:
+    def summary(self, *, may_act: bool, has_token: bool) -> Summary:
         """The daemon in one look."""
         now = self._now()
-        return self._summary(self._kept_at(now), now, may_act=may_act)[0]
+        return self._summary(self._kept_at(now), now, may_act=may_act, has_token=has_token)[0]
 
     def reading(self) -> tuple[Summary, list[PrefixShown]]:
         """The daemon in one look, and all its prefixes; both at one moment, and worked out once."""
         now = self._now()
-        return self._summary(self._kept_at(now), now, may_act=False)
+        return self._summary(self._kept_at(now), now, may_act=False, has_token=False)
 
-    def _summary(self, kept: list[_Kept], now: datetime, *, may_act: bool) -> tuple[Summary, list[PrefixShown]]:
+    def _summary(
+        self, kept: list[_Kept], now: datetime, *, may_act: bool, has_token: bool
+    ) -> tuple[Summary, list[PrefixShown]]:
         found, folded = self._situation(), self._till.folded
         shown = [self._show(one.known, now) for one in kept]
         of_all = (*self._parts.gate.statuses_in_all(now), *found.tripwires)
@@ -193,6 +195,7 @@ class Answers:
             guards=[shown_prefixes.show_guard(status) for status in tripped],
             alerts=found.alerts,
             may_act=may_act,
+            has_token=has_token,
         )
         return summary, shown
 

@@ -212,6 +212,8 @@ class Summary:
 
     Attributes:
         alerts: those that are open, gravest first; None where nobody is told of alerts, so that nothing is judged.
+        may_act: whether this request's token would let it pause, resume, ping and close.
+        has_token: whether there is an acting token; without one no web page may act.
     """
 
     as_of: datetime
@@ -227,6 +229,7 @@ class Summary:
     guards: list[GuardShown]
     alerts: list[AlertShown] | None
     may_act: bool
+    has_token: bool
 
 
 @dataclass(frozen=True, slots=True)

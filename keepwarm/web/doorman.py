@@ -19,8 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from keepwarm.clock import steady_seconds
 from keepwarm.web.replies import problem
 
-# In the scope of a request: whether its token would let it act.
+# In the scope of a request: whether its token would let it act, and whether there is a token that would.
 MAY_ACT = "keepwarm.may_act"
+HAS_TOKEN = "keepwarm.has_token"  # noqa: S105 - a name
 
 _READING = frozenset({"GET", "HEAD"})
 _PROBES = frozenset({"/-/healthy", "/-/ready"})
@@ -91,6 +92,7 @@ class Doorman:
     def _refusal_of_token(self, scope: Scope, headers: dict[bytes, bytes], host: str) -> Response | None:
         acts, reads = self._rights(headers.get(b"authorization"))
         from_page = b"origin" in headers or b"sec-fetch-mode" in headers
+        scope[HAS_TOKEN] = self._acting is not None
         scope[MAY_ACT] = acts and (self._acting is not None or not from_page)
         if scope["method"] in _READING:
             return None if reads or self._is_open(scope["path"]) else _no_token()

@@ -28,7 +28,7 @@ from keepwarm.views.shapes import (
     Timeline,
     Timelines,
 )
-from keepwarm.web.doorman import MAY_ACT
+from keepwarm.web.doorman import HAS_TOKEN, MAY_ACT
 from keepwarm.web.replies import told, unknown_prefix
 
 LONGEST_STRETCH = timedelta(days=31)
@@ -47,7 +47,7 @@ class Answers(Protocol):
     def now(self) -> datetime:
         """The present moment."""
 
-    def summary(self, *, may_act: bool) -> Summary:
+    def summary(self, *, may_act: bool, has_token: bool) -> Summary:
         """The daemon in one look."""
 
     def prefixes(self, wanted: Wanted) -> PrefixList:
@@ -99,7 +99,9 @@ def _add_lists(app: FastAPI, answers: Answers) -> None:
     @app.get("/v1/summary", response_model=Summary)
     def summary(request: Request) -> Response:
         """The daemon in one look: role, how many prefixes are warm, money of today, seven and thirty days in UTC."""
-        return told(answers.summary(may_act=bool(request.scope.get(MAY_ACT))))
+        return told(
+            answers.summary(may_act=bool(request.scope.get(MAY_ACT)), has_token=bool(request.scope.get(HAS_TOKEN)))
+        )
 
     @app.get("/v1/prefixes", response_model=PrefixList)
     def prefixes(

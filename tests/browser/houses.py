@@ -34,9 +34,9 @@ class House(Home):
     address = "127.0.0.1:0"
 
     def begin(self, **settings: object) -> Child:
-        """Start a daemon that may be read with one token and told with another."""
+        """Start a daemon that may be read with one token and told with another; None leaves a setting out."""
         common = {"listen": self.address, "token": TOKEN, "read_token": READ_TOKEN}
-        child = self.start(**common | settings)
+        child = self.start(**{name: value for name, value in (common | settings).items() if value is not None})
         assert soon(lambda: child.told("daemon_started"), seconds=60), child.text  # many prefixes, and a busy machine
         self.address = child.told("daemon_started")[0]["listens"]
         return child

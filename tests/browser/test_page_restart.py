@@ -1,4 +1,4 @@
-"""The page while its daemon is away, and after it came back."""
+"""The page of a daemon of its own: without a token, away, and back again."""
 
 import re
 import signal
@@ -6,7 +6,7 @@ import signal
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.houses import LIVELY, READ_TOKEN, stage
+from tests.browser.houses import CALM, LIVELY, READ_TOKEN, stage
 
 pytestmark = pytest.mark.system("chromium")
 
@@ -15,6 +15,20 @@ pytestmark = pytest.mark.system("chromium")
 def own_house(emulator, tmp_path):
     with stage(tmp_path, emulator) as house:
         yield house
+
+
+def test_where_no_token_is_set_a_page_says_how_to_act_instead_of_asking_for_one(visiting, own_house):
+    own_house.begin(token=None, read_token=None)
+    page = visiting().open(own_house.url)
+    calm = page.locator(f'tr[data-name="{CALM}"]')
+    calm.get_by_role("button", name="Pause").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Set KEEPWARM_TOKEN_FILE or KEEPWARM_TOKEN")
+    expect(dialog.locator("input")).to_have_count(0)
+    dialog.get_by_role("button", name="All right").click()
+    expect(dialog).to_be_hidden()
+    expect(calm.locator(".chip")).to_have_text("warm")
+    page.close()  # before its stream ends with the daemon
 
 
 def test_a_restart_is_survived_and_meanwhile_the_page_says_that_its_data_is_old(visiting, own_house):

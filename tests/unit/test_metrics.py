@@ -51,6 +51,7 @@ def summary(**changes: Any) -> Summary:
         "guards": [GUARD],
         "alerts": None,
         "may_act": False,
+        "has_token": False,
     }
     return Summary(**plain | changes)
 

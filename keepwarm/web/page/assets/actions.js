@@ -86,9 +86,11 @@ const KINDS = {
 };
 
 let mayAct = false; // whether the token that this tab holds would do
+let hasToken = true; // whether there is a token that would
 
 export function learnRights(summary) {
   mayAct = summary.may_act;
+  hasToken = summary.has_token;
 }
 
 const fieldsOf = (kind) => (refusals) => {
@@ -99,6 +101,7 @@ const fieldsOf = (kind) => (refusals) => {
 // Asks for the reason and does it; resolves to the daemon's answer, or null when the person thinks better of it.
 export function act(kindName, target) {
   const kind = KINDS[kindName];
+  if (!hasToken) return sayHow(kind.title(target));
   return ask({
     title: kind.title(target),
     words: kind.words,
@@ -117,6 +120,18 @@ export function act(kindName, target) {
     },
   });
 }
+
+// A page acts only with a token, so that no other page that this browser has open can act in its place.
+const sayHow = (title) =>
+  ask({
+    title,
+    words:
+      "This daemon has no acting token, and without one no page may act. Set KEEPWARM_TOKEN_FILE or KEEPWARM_TOKEN " +
+      "and start it again, or use the command line: keepwarm pause, resume, ping.",
+    go: "All right",
+    fields: () => [],
+    submit: async () => null,
+  });
 
 // Where reading wants a token too.
 export const askToRead = () =>
