@@ -6,10 +6,12 @@ a write on a dead one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from itertools import islice
 from zoneinfo import ZoneInfo
 
@@ -17,11 +19,13 @@ from keepwarm import accounting, busyhours, pauses, planner, pricing
 from keepwarm.counterfactual import Terms
 from keepwarm.model import (
     Action,
+    BusyHours,
     Decision,
     Entry,
     Intent,
     Outcome,
     PauseOrder,
+    Policy,
     Prefix,
     PrefixState,
     Reason,
@@ -84,12 +88,7 @@ def imagine(prefix: Prefix, state: PrefixState, decision: Decision, now: datetim
     tokens = planner.tokens_of(prefix, state)
     alive = decision.warm_until is not None
     asked = planner.choose_ttl(prefix, state, now).ttl
-    usage = Usage(
-        input_tokens=1,
-        output_tokens=prefix.facts.min_max_tokens,
-        cache_read_tokens=tokens if alive else 0,
-        cache_write_tokens=0 if alive else tokens,
-    )
+    usage = _usage(prefix, tokens, alive=alive)
     intent = Intent(
         prefix=prefix.name,
         fingerprint=prefix.fingerprint,
@@ -202,23 +201,98 @@ def _busy_day_cost(prefix: Prefix, state: PrefixState, since: datetime) -> Decim
 
     The opening writes are counted also without prewarm, when the first request pays them.
     """
-    zone = ZoneInfo(prefix.busy_hours.timezone)
-    cold = PrefixState(billed_ttl=state.billed_ttl, cached_tokens=state.cached_tokens)
-    week = timedelta(days=7)
+    other = (prefix.other.ttl, prefix.other.lifetime, prefix.other.margin) if prefix.other else None
+    week = _busy_week(
+        _Rhythm(
+            busy_hours=prefix.busy_hours,
+            policy=prefix.policy,
+            asked=(prefix.ttl, prefix.lifetime, prefix.margin),
+            other=other,
+            lead=prefix.prewarm_lead,
+            auto_ttl=prefix.auto_ttl,
+            billed_ttl=state.billed_ttl,
+            example=prefix,
+        ),
+        since,
+    )
+    if week is None:
+        return None
+    written = prefix.ttl if prefix.auto_ttl else state.billed_ttl or prefix.ttl
+    tokens = planner.tokens_of(prefix, state)
+    cost = sum(
+        (count * _cost_usd(prefix, tokens, written, alive=alive) for alive, count in week.sample.items()), Decimal(0)
+    )
+    return cost * week.times / week.days
+
+
+@dataclass(frozen=True, slots=True)
+class _Rhythm:
+    """What decides when a prefix is pinged that nobody else uses; many prefixes have it in common.
+
+    Attributes:
+        asked: ttl, lifetime and margin.
+        other: those of the other ttl.
+        example: one of those prefixes.
+    """
+
+    busy_hours: BusyHours
+    policy: Policy
+    asked: tuple[Ttl, timedelta, timedelta]
+    other: tuple[Ttl, timedelta, timedelta] | None
+    lead: timedelta
+    auto_ttl: bool
+    billed_ttl: Ttl | None
+    example: Prefix = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Week:
+    """A week's pings.
+
+    Attributes:
+        sample: how many of the first pings find their entry alive, and how many do not.
+        times: what the sample is multiplied by to stand for all of them.
+        days: with busy hours.
+    """
+
+    sample: Mapping[bool, int]
+    times: Decimal
+    days: int
+
+
+@lru_cache(maxsize=256)
+def _busy_week(rhythm: _Rhythm, since: datetime) -> _Week | None:
+    """The pings of the week from a moment on, from a cold start; None when there are none."""
+    hours, week = rhythm.busy_hours, timedelta(days=7)
+    zone = ZoneInfo(hours.timezone)
     days = {span.start.astimezone(zone).date() + timedelta(days=day)
-            for span in busyhours.spans(prefix.busy_hours, since, since + week)
+            for span in busyhours.spans(hours, since, since + week)
             for day in range(max(1, -(-span.duration // timedelta(days=1))))}  # fmt: skip
-    pings = project(replace(prefix, prewarm=True), cold, since, since + week)
-    sample = list(islice(pings, _SAMPLE))
+    # Without a fingerprint, so that what is said of one prefix does not depend on which was asked about first.
+    prefix = replace(rhythm.example, prewarm=True, fingerprint="")
+    pings = project(prefix, PrefixState(billed_ttl=rhythm.billed_ttl), since, since + week)
+    sample = Counter(ping.verdict is Verdict.HIT for ping in islice(pings, _SAMPLE))
     if not days or not sample:
         return None
-    cost = sum((ping.cost_usd for ping in sample), Decimal(0))
     following = next(pings, None)
     if following is None:
-        return cost / len(days)
+        return _Week(sample, Decimal(1), len(days))
     # Thousands of pings a week, as at 5m around the clock: the sample stands for the rest of the busy time.
     sampled, whole = (
-        sum((span.duration for span in busyhours.spans(prefix.busy_hours, since, until)), timedelta(0))
+        sum((span.duration for span in busyhours.spans(hours, since, until)), timedelta(0))
         for until in (following.at, since + week)
     )
-    return cost * Decimal(whole // _TICK) / Decimal(sampled // _TICK) / len(days)
+    return _Week(sample, Decimal(whole // _TICK) / Decimal(sampled // _TICK), len(days))
+
+
+def _cost_usd(prefix: Prefix, tokens: int, written: Ttl, *, alive: bool) -> Decimal:
+    return pricing.cost_usd(prefix.facts.prices, _usage(prefix, tokens, alive=alive), written)
+
+
+def _usage(prefix: Prefix, tokens: int, *, alive: bool) -> Usage:
+    return Usage(
+        input_tokens=1,
+        output_tokens=prefix.facts.min_max_tokens,
+        cache_read_tokens=tokens if alive else 0,
+        cache_write_tokens=0 if alive else tokens,
+    )

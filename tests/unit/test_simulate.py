@@ -162,3 +162,24 @@ def test_a_week_of_thousands_of_pings_is_told_from_a_sample_that_is_near_the_who
     told = background_of(prefix, PrefixState(), MONDAY - HOUR, MONDAY).daily_refresh_cost_usd
     assert told is not None
     assert abs(told / whole - 1) < Decimal("0.05")  # the one write weighs more in the sample
+
+
+def test_prefixes_with_a_rhythm_in_common_have_each_their_own_cost_of_a_day():
+    common, since = make_prefix(busy_hours=OFFICE), MONDAY.replace(hour=0)
+    kinds = [
+        common,
+        replace(common, name="twin", fingerprint="twin"),
+        replace(common, estimated_tokens=50_000),
+        replace(common, ttl=Ttl.ONE_HOUR, lifetime=HOUR, margin=2 * MINUTE),
+        replace(common, policy=IdleLimitPolicy(3)),
+        replace(common, margin=2 * MINUTE),
+        replace(common, busy_hours=make_hours("Mon-Fri 08:00-12:00")),
+    ]
+    costs = [background_of(kind, PrefixState(), since, since).daily_refresh_cost_usd for kind in kinds]
+    assert costs[0] == costs[1]
+    assert len(set(costs)) == len(kinds) - 1
+    for kind, cost in zip(kinds, costs, strict=True):
+        pings = list(project(kind, PrefixState(), since, since + 7 * DAY))
+        assert abs(cost - sum(ping.cost_usd for ping in pings) / 5) <= cost / 50
+    measured = background_of(common, PrefixState(cached_tokens=500), since, since).daily_refresh_cost_usd
+    assert measured < costs[0] / 5
