@@ -146,6 +146,11 @@ def usd(amount: Decimal | None) -> str:
     return f"${amount:,.{digits}f}" if amount >= 0 else f"-${-amount:,.{digits}f}"
 
 
+def prefixes(count: int) -> str:
+    """So many prefixes, in words."""
+    return f"{count:,} prefix" if count == 1 else f"{count:,} prefixes"
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A bar on stderr, if somebody watches it; yields what moves it on by one."""

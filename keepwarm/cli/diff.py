@@ -24,6 +24,7 @@ from keepwarm.cli.app import (
     app,
     err,
     out,
+    prefixes,
     print_json,
     progress,
     settings,
@@ -147,7 +148,7 @@ def _print(rows: list[_Row], registry: Registry, found: Difference, days: float)
     for warning in registry.warnings:
         err.print(f"warning: {warning}", markup=False)
     if not found:
-        out.print(f"nothing changes: {len(found.unchanged):,} prefixes")
+        out.print(f"nothing changes: {prefixes(len(found.unchanged))}")
         return
     made = table("", "prefix", "key", "was", "becomes")
     for row in rows:
@@ -170,7 +171,8 @@ def _print(rows: list[_Row], registry: Registry, found: Difference, days: float)
     if any(row.new_entry for row in rows):
         out.print("* another cache entry: it starts cold, and its size is estimated.")
     _print_past([row for row in rows if row.past])
-    out.print(f"{len(found.unchanged):,} prefixes stay as they are.")
+    stay = "stays as it is" if len(found.unchanged) == 1 else "stay as they are"
+    out.print(f"{prefixes(len(found.unchanged))} {stay}.")
 
 
 def _print_past(rows: list[_Row]) -> None:

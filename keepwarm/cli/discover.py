@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from keepwarm import clock, discovery, importing
-from keepwarm.cli.app import EXIT_CODES, app, err, out, print_json, settings, table, told, usd
+from keepwarm.cli.app import EXIT_CODES, app, err, out, prefixes, print_json, settings, table, told, usd
 from keepwarm.cli.money import moment_since
 from keepwarm.discovery import Discovery, Files, Found, LogGroupHistory, Origin, Position, S3History, Tally, ranking
 from keepwarm.errors import ConfigError
@@ -155,7 +155,7 @@ def _progress(tally: Tally) -> Iterator[Any]:
         told_at = now
         rate = (tally.records - before) / (now - begun)
         share = f"{done:.0%}, " if done else ""
-        text = f"{share}{tally.records:,} records, {rate:,.0f} a second, {len(tally.groups):,} prefixes"
+        text = f"{share}{tally.records:,} records, {rate:,.0f} a second, {prefixes(len(tally.groups))}"
         err.print(text, end="\r" if err.is_terminal else "\n")
 
     yield tell
@@ -268,7 +268,7 @@ def _details(item: Found) -> Iterator[str]:
 def _footnotes(found: Discovery, tally: Tally) -> Iterator[str]:
     days = tally.span / timedelta(days=1)
     counted = sum(group.requests for group in tally.groups.values())
-    yield f"{tally.records:,} records, {counted:,} requests of {len(tally.groups):,} prefixes in {days:.1f} days"
+    yield f"{tally.records:,} records, {counted:,} requests of {prefixes(len(tally.groups))} in {days:.1f} days"
     if days < 1:
         yield "less than a day of history: its figures are taken for a whole day, seven of them for a week"
     for reason, count in tally.skipped.most_common():

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from keepwarm import blind, clock, daemon, garbage, telemetry
-from keepwarm.cli.app import EXIT_CODES, EXIT_OK, Format, FormatOption, app, out, print_json, settings, told
+from keepwarm.cli.app import EXIT_CODES, EXIT_OK, Format, FormatOption, app, out, prefixes, print_json, settings, told
 from keepwarm.errors import ConfigError, Problem
 from keepwarm.model import Prefix, PrefixState
 from keepwarm.notify import Notifier
@@ -75,8 +75,7 @@ def check(
         out.print(_line(prefix, rates[prefix.name]), markup=False)
     for warning in warnings:
         out.print(f"warning: {warning}", markup=False)
-    count = len(found.prefixes)
-    out.print(f"{found.path}: {count} prefix{'es' if count != 1 else ''}, no problem", markup=False)
+    out.print(f"{found.path}: {prefixes(len(found.prefixes))}, no problem", markup=False)
 
 
 def _losses(found: Registry, rates: dict[str, blind.BreakEven | None], chosen: Settings) -> list[Problem]:

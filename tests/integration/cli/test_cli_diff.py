@@ -80,7 +80,7 @@ def test_people_see_what_comes_goes_and_changes_and_that_nothing_was_applied(she
     assert "added helper" in text
     assert "changed legal-answers name legal-search legal-answers" in text
     assert "helper *" in text
-    assert "1 prefixes stay as they are" in text
+    assert "1 prefix stays as it is" in text
     assert shell.registry.read_bytes() == before
     assert not shell.emulator.log
 
