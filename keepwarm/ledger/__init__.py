@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -63,7 +64,7 @@ from keepwarm.ledger.tables import (
     touches,
 )
 from keepwarm.ledger.together import Together
-from keepwarm.model import Closing, Entry, Intent, Outcome, PauseOrder, Touch, Ttl, Verdict
+from keepwarm.model import Closing, Entry, Intent, Outcome, PauseOrder, Reason, Touch, Ttl, Verdict
 
 __all__ = ["Holder", "Lease", "Ledger", "RolledRow", "RolledState", "hold"]
 
@@ -308,6 +309,19 @@ class Ledger:
             for table in (intents, touches)
         )
         return frozenset(row.prefix for rows in found for row in rows)
+
+    def verdicts(self, since: datetime, until: datetime, reasons: Collection[Reason]) -> dict[str, dict[Verdict, int]]:
+        """How many entries that started in [since, until) for one of these reasons ended how, by name of prefix."""
+        asked = (
+            select(intents.c.prefix, outcomes.c.verdict, func.count())
+            .select_from(intents.join(outcomes))
+            .where(intents.c.started_at >= since, intents.c.started_at < until, intents.c.reason.in_(sorted(reasons)))
+            .group_by(intents.c.prefix, outcomes.c.verdict)
+        )
+        found: defaultdict[str, dict[Verdict, int]] = defaultdict(dict)
+        for prefix, verdict, count in self._rows(asked):
+            found[prefix][Verdict(verdict)] = count
+        return dict(found)
 
     def recent(self, fingerprints: Collection[str] | None, limit_each: int = 20) -> dict[str, list[Entry]]:
         """The last entries of each fingerprint, oldest first; fingerprints without any are left out.

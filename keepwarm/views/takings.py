@@ -5,22 +5,21 @@ It computes no money: `accounting` does. Days and hours are those of UTC, as AWS
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import reduce
 from typing import NamedTuple
 
 from keepwarm.accounting import Account, Bounds, Report
-from keepwarm.guards.breaker import HIT_DUE
-from keepwarm.model import Entry, Span, Verdict
+from keepwarm.model import Span, Verdict
 from keepwarm.views.shapes import Money, Takings
 
 DAYS = 30
 _WEEK = 7
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_LOST = frozenset({Verdict.PARTIAL, Verdict.REWRITE, Verdict.UNCACHED})
+_LOST = (Verdict.PARTIAL, Verdict.REWRITE, Verdict.UNCACHED)
 
 
 _NO_MONEY = Bounds(Decimal(0), Decimal(0))  # provisioned throughput
@@ -67,26 +66,6 @@ class Sums(NamedTuple):
 NOTHING = Sums()
 
 
-@dataclass(slots=True)
-class Losses:
-    """Counts, of entries that go by, those where a hit was due, and those of them that were none."""
-
-    since: datetime
-    due: dict[str, int] = field(default_factory=dict)
-    lost: dict[str, int] = field(default_factory=dict)
-
-    def counted(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """The entries as they are."""
-        for entry in entries:
-            if entry.intent.started_at >= self.since and entry.intent.reason in HIT_DUE:
-                name = entry.intent.prefix
-                if entry.verdict in _LOST:
-                    self.lost[name] = self.lost.get(name, 0) + 1
-                if entry.verdict in _LOST or entry.verdict is Verdict.HIT:
-                    self.due[name] = self.due.get(name, 0) + 1
-            yield entry
-
-
 def stretches(now: datetime) -> list[Span]:
     """The stretches that are added up, newest first: hours of today, and the days before it."""
     midnight = midnight_of(now)
@@ -101,9 +80,13 @@ def midnight_of(now: datetime) -> datetime:
     return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def sums_of(report: Report, losses: Losses) -> dict[str, Sums]:
-    """The sums of one stretch, by name of prefix; those without any are left out."""
-    found = {account.name: _sums(account, losses) for account in report.prefixes}
+def sums_of(report: Report, due: Mapping[str, Mapping[Verdict, int]]) -> dict[str, Sums]:
+    """The sums of one stretch, by name of prefix; those without any are left out.
+
+    Args:
+        due: of pings where a hit was due, how many ended how, by name of prefix.
+    """
+    found = {account.name: _sums(account, due.get(account.name, {})) for account in report.prefixes}
     return {name: sums for name, sums in found.items() if sums != NOTHING}
 
 
@@ -158,8 +141,9 @@ def folded(parts: Mapping[Span, Mapping[str, Sums]], now: datetime, as_of: datet
     return Folded(as_of, midnight, tuple(found))
 
 
-def _sums(account: Account, losses: Losses) -> Sums:
+def _sums(account: Account, due: Mapping[Verdict, int]) -> Sums:
     avoided = account.avoided_write_usd or _NO_MONEY
+    lost = sum(due.get(verdict, 0) for verdict in _LOST)
     return Sums(
         pings=sum(account.pings.values()),
         cost_usd=float(account.refresh_cost_usd or 0),
@@ -167,8 +151,8 @@ def _sums(account: Account, losses: Losses) -> Sums:
         high_usd=float(avoided.high) if account.traffic else 0.0,
         unheard_usd=0.0 if account.traffic else float(avoided.high),
         heard=int(account.traffic is not None),
-        due=losses.due.get(account.name, 0),
-        lost=losses.lost.get(account.name, 0),
+        due=lost + due.get(Verdict.HIT, 0),
+        lost=lost,
     )
 
 

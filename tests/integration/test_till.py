@@ -15,6 +15,7 @@ from keepwarm.answers.till import Till
 from keepwarm.errors import LedgerError
 from keepwarm.ledger import Ledger
 from keepwarm.model import PrefixState, Usage, Verdict
+from keepwarm.rolling import Roller
 from keepwarm.views.shapes import Money
 from tests.builders import make_entry, make_prefix, make_touch
 
@@ -66,6 +67,7 @@ def test_the_sums_of_the_stretches_are_those_of_a_report_whatever_is_told_late(l
                 assert figures(money) == pytest.approx(whole(ledger, money.since, now[0]))
 
         compare()
+        assert till.folded.early_loss_rate(BOT.name) == pytest.approx(1 / 5, rel=0.05)
         low = till.folded.takings(BOT.name).seven_days
         assert low is not None
         assert low.avoided_low_usd > 0
@@ -84,6 +86,23 @@ def test_the_sums_of_the_stretches_are_those_of_a_report_whatever_is_told_late(l
         till.look()
         compare()
         assert till.folded.as_of == now[0]
+
+
+@pytest.mark.parametrize("retention", [None, timedelta(days=10)])
+def test_days_that_are_summed_up_add_up_to_the_same_also_when_their_pings_are_gone(tmp_path: Path, retention):
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        fill(ledger)
+        since = NOON.replace(hour=0, minute=0)
+        wanted = [whole(ledger, since - DAY * days, NOON) for days in (0, 6, 29)]
+        roller = Roller(ledger, lambda: (BOT, OTHER), lambda _: PrefixState(), lambda: NOON, retention)
+        while roller.step():
+            pass
+        assert len(list(ledger.entries(None, None))) == (480 if retention is None else 128)
+        till = Till(ledger, lambda: (BOT, OTHER), lambda _: PrefixState(), lambda: NOON)
+        till.look()
+        shown = till.folded.takings("")
+        found = [figures(money) for money in (shown.today, shown.seven_days, shown.thirty_days)]
+        assert [pytest.approx(each) for each in wanted] == found
 
 
 def test_what_cannot_be_read_leaves_the_figures_as_they_were(tmp_path: Path):

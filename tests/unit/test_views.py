@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -307,10 +308,9 @@ def test_money_is_the_same_as_a_report_over_the_whole_and_tells_early_losses():
     ]  # fmt: skip
     parts = {}
     for span in takings.stretches(now):
-        losses = takings.Losses(span.start)
         inside = [one for one in entries if span.start <= one.intent.started_at < span.end]
-        report = accounting.make_report(losses.counted(inside), span.start, span.end)
-        parts[span] = takings.sums_of(report, losses)
+        due = Counter(one.verdict for one in inside if one.intent.reason is Reason.KEEP_WARM)
+        parts[span] = takings.sums_of(accounting.make_report(inside, span.start, span.end), {"bot": due})
     folded = takings.folded(parts, now, now)
     shown = folded.takings("bot")
     assert shown == folded.takings("")
@@ -336,5 +336,5 @@ def test_what_is_not_whole_yet_is_not_shown():
 def test_provisioned_throughput_has_no_money():
     provisioned = make_prefix(provisioned=True)
     report = accounting.make_report([make_entry(provisioned)], MONDAY, MONDAY + DAY)
-    sums = takings.sums_of(report, takings.Losses(MONDAY))["support-bot"]
+    sums = takings.sums_of(report, {})["support-bot"]
     assert sums == takings.Sums(pings=1)
