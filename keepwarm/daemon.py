@@ -411,6 +411,11 @@ class Daemon:
         return socket.gethostname() if self.leading else ""
 
     @property
+    def waiting(self) -> int:
+        """How many prefixes have come to their moment and wait for a free worker."""
+        return self._scheduler.waiting
+
+    @property
     def firing(self) -> bool:
         """Whether timers still fire."""
         return self._scheduler.alive

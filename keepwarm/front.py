@@ -56,6 +56,10 @@ class House(Protocol):
         """Who leads, empty when it is not known."""
 
     @property
+    def waiting(self) -> int:
+        """How many prefixes wait for a free worker."""
+
+    @property
     def firing(self) -> bool:
         """Whether timers still fire."""
 
@@ -130,6 +134,7 @@ class Front:
             prefixes=prefixes,
             touches=house.listener.counts,
             in_flight=house.parts.keeper.in_flight,
+            waiting=house.waiting,
             firing=house.firing,
             loop_age_seconds=clock.steady_seconds() - house.turned_at,
         )

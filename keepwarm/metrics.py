@@ -35,6 +35,7 @@ class Reading:
     Attributes:
         touches: what became of them since the start, by outcome.
         in_flight: pings that were sent and not answered.
+        waiting: prefixes whose moment has come and that wait for a free worker.
         firing: whether timers fire.
         loop_age_seconds: since the daemon's loop last turned.
     """
@@ -43,6 +44,7 @@ class Reading:
     prefixes: Sequence[PrefixShown]
     touches: Mapping[str, int]
     in_flight: int
+    waiting: int
     firing: bool
     loop_age_seconds: float
 
@@ -157,6 +159,7 @@ def _of_daemon(reading: Reading) -> Iterator[Metric]:
         ("keepwarm_loop_age_seconds", "Since the daemon's loop last turned.", reading.loop_age_seconds),
         ("keepwarm_start_timestamp_seconds", "When this daemon started.", summary.started_at.timestamp()),
         ("keepwarm_pings_in_flight", "Sent and not answered yet.", reading.in_flight),
+        ("keepwarm_prefixes_waiting", "Whose moment has come, and that wait for a free worker.", reading.waiting),
         ("keepwarm_stopped", "Whether somebody has stopped all pings.", summary.stopped is not None),
         ("keepwarm_registry_generation", "How often a registry was taken up.", registry.generation),
         ("keepwarm_registry_loaded_timestamp_seconds", "When it last was.", registry.loaded_at.timestamp()),

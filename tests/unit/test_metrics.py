@@ -57,7 +57,7 @@ def summary(**changes: Any) -> Summary:
 
 
 def read(prefixes: list[PrefixShown], **changes: Any) -> Reading:
-    return Reading(summary(**changes), prefixes, {"accepted": 7, "too_old": 1}, 2, firing=True, loop_age_seconds=0.4)
+    return Reading(summary(**changes), prefixes, {"accepted": 7, "too_old": 1}, 2, 3, firing=True, loop_age_seconds=0.4)
 
 
 def values(metrics: Metrics) -> dict[str, float]:
@@ -99,7 +99,14 @@ def test_how_things_are_is_read_when_somebody_asks(metrics: Metrics):
     assert found["keepwarm_touches_total{outcome=too_old}"] == 1
     assert found["keepwarm_period_net_usd{bound=low,period=7d}"] == -0.25
     assert "keepwarm_period_net_usd{bound=low,period=30d}" not in found  # still being added up
-    plain = {"leader": 1, "scheduler_alive": 1, "pings_in_flight": 2, "registry_generation": 4, "registry_refused": 0}
+    plain = {
+        "leader": 1,
+        "scheduler_alive": 1,
+        "pings_in_flight": 2,
+        "prefixes_waiting": 3,
+        "registry_generation": 4,
+        "registry_refused": 0,
+    }
     assert {name: found[f"keepwarm_{name}{{}}"] for name in plain} == plain
 
 
