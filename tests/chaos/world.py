@@ -221,6 +221,8 @@ class World:
             "KEEPWARM_TOKEN": TOKEN_CANARY,
             "KEEPWARM_LOG_LEVEL": "debug",
             "KEEPWARM_MAX_CONCURRENT_PINGS": "64",
+            "KEEPWARM_DAY_CAP_USD": "10000",  # a long campaign is a hundred days of pings in one
+            "KEEPWARM_MONTH_CAP_USD": "10000",
             "KEEPWARM_REQUESTS_PER_MINUTE": str(self.size.per_minute),
             "KEEPWARM_READ_TIMEOUT_SECONDS": str(self.size.read_timeout.total_seconds()),
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": f"http://127.0.0.1:{self.proxy.port}",
