@@ -61,8 +61,8 @@ _HINTS: dict[type[KeepwarmError], str] = {
     Throttled: "ask for a higher quota, or lower KEEPWARM_REQUESTS_PER_MINUTE",
 }
 
-# Whole, not as `user_agent_extra`: botocore puts its own together anew for every call, twice and letter by letter, which
-# is a fifth of the CPU of a call (measured with botocore 1.44 by benchmarks/ping_cost.py).
+# Whole, not as `user_agent_extra`: botocore puts its own together anew for every call, twice and letter by letter,
+# which is a fifth of the CPU of a call (measured with botocore 1.44 by benchmarks/ping_cost.py).
 _USER_AGENT = f"keepwarm/{__version__} Boto3/{boto3.__version__} Botocore/{botocore.__version__}"
 _STS_CONFIG = Config(connect_timeout=10, read_timeout=10)
 

@@ -145,8 +145,9 @@ class Answers:
             self._known.pop(name, None)
 
     def forget(self) -> None:
-        """What is known of all prefixes may have changed."""
+        """What is known of all prefixes may have changed, and some may be gone."""
         self._known.clear()
+        self._recent.retain({prefix.name for prefix in self._prefixes()})
 
     def decided(self, name: str, decision: Decision) -> None:
         """A decision was taken just now."""

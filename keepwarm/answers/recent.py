@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -16,7 +16,9 @@ from keepwarm.views import cursors, rows
 from keepwarm.views.shapes import DecisionShown, DriftShown, Events, LastPing
 
 _MOST_EVENTS = 2_000
-_MOST_DECISIONS = 50
+# Of each prefix; fewer where there are many, since half a kilobyte each is much for a hundred thousand prefixes.
+_MOST_DECISIONS, _LEAST_DECISIONS = 50, 3
+_MOST_DECISIONS_IN_ALL = 20_000
 
 
 class Recent:
@@ -49,9 +51,19 @@ class Recent:
     def decided(self, name: str, decision: DecisionShown) -> None:
         """Keep a decision, unless it says what the one before did."""
         with self._lock:
-            kept = self._decisions.setdefault(name, deque(maxlen=_MOST_DECISIONS))
+            kept = self._decisions.setdefault(name, deque())
             if not kept or _what(kept[-1]) != _what(decision):
                 kept.append(decision)
+            share = max(_LEAST_DECISIONS, _MOST_DECISIONS_IN_ALL // len(self._decisions))
+            while len(kept) > min(_MOST_DECISIONS, share):
+                kept.popleft()
+
+    def retain(self, names: Collection[str]) -> None:
+        """Let all go that is kept of other prefixes, but events."""
+        with self._lock:
+            for kept in (self._decisions, self._pings, self._drifts):
+                for name in kept.keys() - names:
+                    del kept[name]
 
     def learn_pings(self, entries: Mapping[str, Entry]) -> None:
         """Last pings as the ledger tells them, by name; an earlier one changes nothing, nor does one in flight."""
