@@ -112,6 +112,8 @@ class Scheduler:
             self._remove(name)
             if name in self._running:
                 self._disarmed.add(name)
+            else:
+                self._covered.pop(name, None)
 
     @property
     def armed(self) -> frozenset[str]:
