@@ -164,7 +164,7 @@ class Campaign:
             invariants.check_gaps(findings, world.rows_of(ledger), world.size.shortest_gap, world.steps)
         closed = dict.fromkeys(world.closed, self._began) | dict.fromkeys(world.closing, closes_at(self._began))
         invariants.check_hours(findings, rows, closed)
-        invariants.check_pace(findings, rows, world.size.per_minute)
+        invariants.check_pace(findings, rows, world.size.per_minute, world.by_role)
         generations = len(world.ledgers)
         invariants.check_caps(findings, log, dict.fromkeys(world.capped, generations * CAP_USD), facts.prices)
         invariants.check_files(findings, world.place, CANARIES)

@@ -6,7 +6,7 @@ It trusts no log line of keepwarm's and none of its code but the price list.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -117,12 +117,18 @@ def check_hours(findings: Findings, rows: Sequence[Row], closed_from: Mapping[st
             findings.check(IN_HOURS, within, f"{row['prefix']} at {started(row):%H:%M:%S.%f}")
 
 
-def check_pace(findings: Findings, rows: Sequence[Row], per_minute: int) -> None:
-    """The ledger's own stamps: at most so many of one model in any minute."""
-    by_model: dict[str, list[datetime]] = defaultdict(list)
+def check_pace(
+    findings: Findings, rows: Sequence[Row], per_minute: int, by_role: Collection[str] = frozenset()
+) -> None:
+    """The ledger's own stamps: at most so many of one model and account in any minute.
+
+    Args:
+        by_role: prefixes that a role pings, which is an account of its own.
+    """
+    by_lane: dict[str, list[datetime]] = defaultdict(list)
     for row in rows:
-        by_model[row["model_id"]].append(started(row))
-    for model, stamps in by_model.items():
+        by_lane[row["model_id"] + " by the role" * (row["prefix"] in by_role)].append(started(row))
+    for model, stamps in by_lane.items():
         stamps.sort()
         for first, beyond in zip(stamps, stamps[per_minute:], strict=False):
             told = f"{model}: {per_minute + 1} pings in {(beyond - first).total_seconds():.1f} s at {beyond:%H:%M:%S}"

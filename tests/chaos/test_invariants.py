@@ -81,6 +81,7 @@ def test_a_ping_at_the_end_of_busy_hours_or_later_is_seen():
 def test_one_ping_too_many_in_a_minute_is_seen():
     assert not broken(invariants.check_pace, [row(0), row(1), row(60)], 2)
     assert len(broken(invariants.check_pace, [row(0), row(1), row(59)], 2)) == 1
+    assert not broken(invariants.check_pace, [row(0), row(1), row(59, name="b")], 2, {"b"})
 
 
 def test_a_cap_that_was_passed_at_what_was_billed_is_seen():

@@ -107,6 +107,11 @@ class World:
         return [f"p{number:03}" for number in range(self.size.prefixes)]
 
     @property
+    def by_role(self) -> frozenset[str]:
+        """Every second of them, which a role pings."""
+        return frozenset(self.plain[1::2])
+
+    @property
     def hourly(self) -> list[str]:
         return [f"hour{number}" for number in range(self.size.few)]
 
@@ -159,7 +164,7 @@ class World:
     def registry_text(self, began: datetime, *more: str, turned: int = 0) -> str:
         """The right registry; turned by some places, its prefixes stand in another order."""
         special: dict[str, dict[str, Any]] = {
-            **{name: {"role_arn": ROLE} for name in self.plain[1::2]},
+            **{name: {"role_arn": ROLE} for name in self.by_role},
             **{name: self._hour() | {"model_id": HOUR_CLAUDE} for name in self.hourly},
             **{name: {"day_cap_usd": str(CAP_USD)} for name in self.capped},
             **{name: {"busy_hours": "another_day"} for name in self.closed},
