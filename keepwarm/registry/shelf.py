@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+import weakref
 from collections.abc import ItemsView, Iterator, Mapping
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class Shelf:
         try:
             if self._descriptor is None:
                 self._descriptor = _unnamed_file()
+                # Not `__del__`: when the interpreter ends, the module `os` may be gone before this is.
+                weakref.finalize(self, os.close, self._descriptor).atexit = False
             written = os.pwrite(self._descriptor, data, self._end)
         except OSError:
             return request
@@ -50,10 +53,6 @@ class Shelf:
         data = os.pread(self._descriptor, length, offset)
         found: dict[str, object] = pickle.loads(data)  # noqa: S301 - written by this process, where nobody else can
         return found
-
-    def __del__(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
 
 
 class _Shelved(Mapping[str, object]):
