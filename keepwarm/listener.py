@@ -59,7 +59,8 @@ class Listener:
         self._observers = observers
         self._matcher = Matcher(prefixes, key)
         self._drifts: dict[tuple[str, str], datetime] = {}
-        self._counts: Counter[str] = Counter()
+        # A zero from the start: Prometheus sees no increase in a series that begins with its first event.
+        self._counts: Counter[str] = Counter(dropped=0)
         self._lock = threading.Lock()
 
     def adopt(self, prefixes: Iterable[Prefix]) -> None:
@@ -68,15 +69,19 @@ class Listener:
 
     @property
     def counts(self) -> dict[str, int]:
-        """What became of the touches so far: `accepted`, `duplicate`, `unknown`, `drifted`, and refusals by reason."""
+        """What became of the touches so far.
+
+        `accepted`, `duplicate`, `unknown`, `drifted`, refusals by reason, and `dropped`: what reporters could not tell.
+        """
         with self._lock:
             return dict(self._counts)
 
-    def hear_batch(self, batch: Sequence[Any]) -> dict[str, Any]:
+    def hear_batch(self, batch: Sequence[Any], dropped: int = 0) -> dict[str, Any]:
         """Take in touches as they come over HTTP.
 
         Args:
             batch: parsed JSON; each is judged on its own.
+            dropped: how many others the sender has lost since its last batch; counted only.
 
         Returns:
             The receipt: how many were accepted, known already, or of no prefix; and each refusal with its index.
@@ -90,6 +95,7 @@ class Listener:
         receipt: dict[str, Any] = self.hear([found for found in judged if isinstance(found, ReportedTouch)])
         with self._lock:
             self._counts.update(found.reason.value for _, found in refused)
+            self._counts["dropped"] += dropped
         receipt["refused"] = [
             {"index": index, "request_id": found.request_id, "reason": found.reason.value, "message": found.message}
             for index, found in refused

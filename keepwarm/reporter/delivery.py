@@ -76,9 +76,10 @@ class Destination:
         self._timeout_seconds = timeout_seconds
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects())
 
-    def post(self, touches: list[bytes]) -> Delivery:
-        """Post these touches, each one JSON object."""
-        found = self._exchange(PATH, b'{"touches":[' + b",".join(touches) + b"]}")
+    def post(self, touches: list[bytes], dropped: int = 0) -> Delivery:
+        """Post these touches, each one JSON object, and how many others were dropped since the last batch taken."""
+        end = b'],"dropped":%d}' % dropped if dropped else b"]}"
+        found = self._exchange(PATH, b'{"touches":[' + b",".join(touches) + end)
         return found if isinstance(found, Delivery) else _read(found)
 
     def close(self, prefix: str, closing: bytes) -> Delivery:

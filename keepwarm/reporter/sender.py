@@ -122,6 +122,7 @@ class Sender:
         self._draw_at: float | None = None
         self._send_at: float | None = None
         self._backoff_seconds = 0.0
+        self._dropped_told = 0
         self._urgent: list[threading.Event] = []
 
     def reset(self) -> None:
@@ -276,8 +277,10 @@ class Sender:
     def _send(self) -> None:
         self.tally.count("dropped", by=self._backlog.expire(clock.utc_now()))
         batch = self._backlog.batch()
-        delivery = self._post(batch) if batch else Delivery(True)
+        dropped = self.tally.total("dropped")
+        delivery = self._post(batch, dropped - self._dropped_told) if batch else Delivery(True)
         if delivery.taken:
+            self._dropped_told = dropped if batch else self._dropped_told
             refused = sum(delivery.refused.values())
             self.tally.count("reported", by=max(0, len(batch) - refused))
             for reason, count in delivery.refused.items():

@@ -52,6 +52,11 @@ class Tally:
         with self._lock:
             self._counts[what, kind] += by
 
+    def total(self, what: str) -> int:
+        """One counter without kinds."""
+        with self._lock:
+            return self._counts[what, ""]
+
     def reset(self) -> None:
         """Start anew, with a lock that no other thread of a forked process can still hold."""
         self._lock = threading.RLock()

@@ -33,9 +33,10 @@ from keepwarm.web.stream import Stream
 
 MAX_BODY_BYTES = 5_000_000
 MAX_TOUCHES = 1_000
+MAX_DROPPED = 100_000_000
 
 # Hands a batch on and returns what became of it: accepted, duplicate, unknown, refused.
-Hear = Callable[[list[Any]], Mapping[str, Any]]
+Hear = Callable[[list[Any], int], Mapping[str, Any]]
 
 # Stops all pings; the way back is not over HTTP.
 StopAll = Callable[[], None]
@@ -68,7 +69,7 @@ def make_app(hear: Hear, access: Access, offers: Offers) -> ASGIApp:
     """Build the application.
 
     Args:
-        hear: takes the touches of one batch; called in a thread.
+        hear: takes the touches of one batch, and how many others its sender has dropped; called in a thread.
         access: who may do what.
         offers: what else is served.
     """
@@ -90,12 +91,15 @@ def make_app(hear: Hear, access: Access, offers: Offers) -> ASGIApp:
         if body is None:
             return too_large(f"a batch may have {MAX_BODY_BYTES:,} bytes")
         try:
-            batch = json.loads(body)["touches"]
+            told = json.loads(body)
+            batch, dropped = told["touches"], told.get("dropped", 0)
         except (ValueError, TypeError, KeyError, RecursionError):
             return problem(400, 'the body must be JSON of the form {"touches": [...]}')
         if not isinstance(batch, list) or len(batch) > MAX_TOUCHES:
             return problem(400, f"touches must be a list of at most {MAX_TOUCHES:,}")
-        return JSONResponse(dict(await run_in_threadpool(hear, batch)))
+        if type(dropped) is not int or not 0 <= dropped <= MAX_DROPPED:
+            return problem(400, f"dropped must be a whole number up to {MAX_DROPPED:,}")
+        return JSONResponse(dict(await run_in_threadpool(hear, batch, dropped)))
 
     _add_offers(app, offers)
     return Doorman(app, access, is_open if offers.stream else lambda _: False)

@@ -67,7 +67,11 @@ TOUCHES_BODY: dict[str, Any] = {
             "schema": {
                 "type": "object",
                 "required": ["touches"],
-                "properties": {"touches": {"type": "array", "maxItems": 1000, "items": _TOUCH}},
+                "properties": {
+                    "touches": {"type": "array", "maxItems": 1000, "items": _TOUCH},
+                    "dropped": _COUNT
+                    | {"description": "Others lost since the last batch that was taken; counted only."},
+                },
             }
         }
     },

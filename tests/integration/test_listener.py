@@ -210,3 +210,9 @@ def test_off_listens_nowhere_and_a_token_opens_other_addresses(tmp_path: Path, e
     token = tmp_path / "token"
     token.write_text("s3cret\n")
     assert run(settings_of(tmp_path, listen="0.0.0.0:0", token_file=token))[0].port > 0
+
+
+def test_what_reporters_dropped_is_counted_beside_what_they_told(house: House) -> None:
+    house.listener.hear_batch([touch()], dropped=3)
+    house.listener.hear_batch([], dropped=4)
+    assert (house.listener.counts["dropped"], house.listener.counts["accepted"]) == (7, 1)

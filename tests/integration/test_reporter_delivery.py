@@ -168,6 +168,17 @@ def test_a_queue_that_is_full_drops_what_comes_and_blocks_nobody(receiver: Recei
     assert settle(sender, lambda stats: stats.waiting == 0).reported == 21
 
 
+def test_the_daemon_is_told_once_how_many_were_dropped(receiver: Receiver) -> None:
+    receiver.script.append(500)
+    sender = make_sender(receiver.url, interval_seconds=60)
+    sender.offer(make_call(1, age=timedelta(hours=25)))
+    for number in (2, 3):
+        sender.offer(make_call(number))
+        assert settle(sender, lambda _: sender.hurry().wait(0.1)).dropped == 1
+    told = [json.loads(body).get("dropped") for body in receiver.bodies]
+    assert told == [1, None]  # also told to the answer 500, which did not count
+
+
 def test_bodies_that_wait_are_bounded_in_bytes(receiver: Receiver) -> None:
     receiver.gate.clear()
     sender = make_sender(receiver.url, raw_bytes=10_000, timeout_seconds=30)

@@ -11,7 +11,7 @@ import pytest
 
 from keepwarm.errors import ConfigError, LedgerError, Problem
 from keepwarm.web import Access, Address, Offers, Server, make_app, parse_address
-from keepwarm.web.app import MAX_BODY_BYTES, MAX_TOUCHES
+from keepwarm.web.app import MAX_BODY_BYTES, MAX_DROPPED, MAX_TOUCHES
 
 RECEIPT = {"accepted": 1, "duplicate": 0, "unknown": 0, "refused": []}
 
@@ -28,9 +28,11 @@ class Ear:
 
     def __init__(self):
         self.batches = []
+        self.dropped = None
 
-    def __call__(self, batch):
+    def __call__(self, batch, dropped):
         self.batches.append(batch)
+        self.dropped = dropped
         return RECEIPT
 
 
@@ -109,6 +111,16 @@ def test_a_body_over_the_limit_is_refused_before_it_is_held():
     assert answer.status == 413
 
 
+@pytest.mark.parametrize("dropped", ["-1", "true", '"3"', "1.5", "null", "1e3", str(MAX_DROPPED + 1)])
+def test_a_number_of_dropped_ones_that_is_none_is_refused(dropped):
+    ear = Ear()
+    with serving(ear) as url:
+        answer = ask(f"{url}/v1/touches", f'{{"touches": [], "dropped": {dropped}}}'.encode())
+        assert ask(f"{url}/v1/touches", b'{"touches": [], "dropped": 7}').status == 200
+    assert (answer.status, answer.body["detail"]) == (400, "dropped must be a whole number up to 100,000,000")
+    assert (ear.batches, ear.dropped) == ([[]], 7)
+
+
 @pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/v1/touches", 405)])
 def test_what_is_not_served_is_said_in_problem_json(path, status):
     with serving(Ear()) as url:
@@ -117,7 +129,7 @@ def test_what_is_not_served_is_said_in_problem_json(path, status):
 
 
 def test_a_ledger_that_cannot_be_written_asks_the_reporter_to_come_again():
-    def broken(_batch):
+    def broken(_batch, _dropped):
         raise LedgerError("disk full")
 
     with serving(broken) as url:
