@@ -211,7 +211,7 @@ def _busy_day_cost(prefix: Prefix, state: PrefixState, since: datetime) -> Decim
             lead=prefix.prewarm_lead,
             auto_ttl=prefix.auto_ttl,
             billed_ttl=state.billed_ttl,
-            example=prefix,
+            example=_without_request(prefix),
         ),
         since,
     )
@@ -225,6 +225,12 @@ def _busy_day_cost(prefix: Prefix, state: PrefixState, since: datetime) -> Decim
     return cost * week.times / week.days
 
 
+def _without_request(prefix: Prefix) -> Prefix:
+    """What may be remembered: requests of a registry that was replaced would stay on disk."""
+    other = _without_request(prefix.other) if prefix.other else None
+    return replace(prefix, ping_request={}, sketch=None, other=other)
+
+
 @dataclass(frozen=True, slots=True)
 class _Rhythm:
     """What decides when a prefix is pinged that nobody else uses; many prefixes have it in common.
@@ -232,7 +238,7 @@ class _Rhythm:
     Attributes:
         asked: ttl, lifetime and margin.
         other: those of the other ttl.
-        example: one of those prefixes.
+        example: one of those prefixes, without its requests.
     """
 
     busy_hours: BusyHours

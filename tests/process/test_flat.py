@@ -26,6 +26,12 @@ def post(address: str, path: str, body: object) -> int:
         return connection.getresponse().status
 
 
+def get(address: str, path: str) -> int:
+    with closing(http.client.HTTPConnection(address, timeout=20)) as connection:
+        connection.request("GET", path)
+        return connection.getresponse().status
+
+
 def visit(address: str) -> None:
     """A page that is opened, hears its first event, and goes away in the middle of the answer."""
     with closing(http.client.HTTPConnection(address, timeout=20)) as connection:
@@ -35,6 +41,12 @@ def visit(address: str) -> None:
         answer.close()
 
 
+def shelves(child: Child) -> int:
+    """Files of requests on disk that have no name any more."""
+    found = (Path("/proc") / str(child.process.pid) / "fd").iterdir()
+    return sum(path.readlink().name.startswith("keepwarm-") for path in found)
+
+
 def live(address: str, times: int) -> None:
     for number in range(times):
         visit(address)
@@ -42,6 +54,18 @@ def live(address: str, times: int) -> None:
             assert post(address, "/v1/prefixes/a/ping", {"why": "test"}) == 200
         if number % 20 == 0:
             assert post(address, "/-/reload", {}) == 200
+
+
+def test_requests_of_a_registry_that_was_replaced_are_gone_though_reports_were_made_of_it(home):
+    child = None
+    for lifetime in range(600, 608):
+        defaults = {"policy": "busy_hours", "lifetime": f"{lifetime}s", "margin": "30s"}
+        write_registry(home.registry, *(f"p{number:02}" for number in range(60)), defaults=defaults)
+        child = child or home.started(listen="127.0.0.1:0", max_concurrent_pings=1)
+        address = child.told("daemon_started")[0]["listens"]
+        assert post(address, "/-/reload", {}) == 200
+        assert get(address, "/v1/report") == 200
+    assert soon(lambda: shelves(child) == 1), shelves(child)
 
 
 def test_pages_pings_and_reloads_leave_no_descriptor_and_no_thread_behind(home):
