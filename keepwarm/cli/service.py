@@ -33,6 +33,7 @@ def run() -> None:
     with told():
         chosen = settings()
         telemetry.configure(chosen.log_level, chosen.log_format)
+        garbage.stay_small()
         with daemon.build(chosen, notifier=Notifier.of(os.environ)) as service:
             service.obey_signals()
             service.settle = garbage.settle
