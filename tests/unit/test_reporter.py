@@ -430,8 +430,8 @@ foreign = sorted(
     name for name in sys.modules
     if "." not in name and name not in sys.stdlib_module_names and not name.startswith("__") and name != "keepwarm"
 )
-own = sorted(name for name in sys.modules if name.startswith("keepwarm.") and not name.startswith("keepwarm.reporter"))
-print(foreign, own)
+own = {".".join(name.split(".")[:2]) for name in sys.modules if name.startswith("keepwarm.")}
+print(foreign, sorted(own - {"keepwarm.reporter"}))
 """
 
 
