@@ -54,7 +54,7 @@ fuzz: setup .venv-fuzz/.ready  ## one reader of what others wrote, guided by cov
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --upgrade --target .venv-fuzz -r requirements/fuzz.txt
 	@touch $@
 
-PURE := keepwarm/model/*.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/blind.py,keepwarm/permissions.py,keepwarm/pauses.py,keepwarm/views/*.py,keepwarm/alerts/kinds.py,keepwarm/alerts/heard.py,keepwarm/alerts/rules.py,keepwarm/alerts/lateness.py,keepwarm/alerts/pace.py,keepwarm/alerts/wording.py,keepwarm/differences.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/courses.py,keepwarm/accounting.py,keepwarm/rollups.py,keepwarm/sums.py,keepwarm/clairvoyant.py,keepwarm/counterfactual.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py
+PURE := keepwarm/model/*.py,keepwarm/errors.py,keepwarm/dialects.py,keepwarm/fingerprint.py,keepwarm/replay.py,keepwarm/pricing.py,keepwarm/busyhours.py,keepwarm/blind.py,keepwarm/permissions.py,keepwarm/pauses.py,keepwarm/views/*.py,keepwarm/alerts/kinds.py,keepwarm/alerts/heard.py,keepwarm/alerts/rules.py,keepwarm/alerts/lateness.py,keepwarm/alerts/pace.py,keepwarm/alerts/wording.py,keepwarm/differences.py,keepwarm/guards/*.py,keepwarm/policies/*.py,keepwarm/courses.py,keepwarm/accounting.py,keepwarm/rollups.py,keepwarm/sums.py,keepwarm/clairvoyant.py,keepwarm/counterfactual/*.py,keepwarm/touches.py,keepwarm/planner.py,keepwarm/traffic/records.py
 
 lint: setup  ## style, types, layers
 	@$(BIN)/ruff check .
