@@ -84,6 +84,10 @@ def _words(advice: Advice) -> list[str]:
             f"ttl: {marked} with {_registered(other)} would save {_dollars(other.saved_usd_per_week)} a week; "
             "the application must mark its cache points so"
         )
+    if advice.cold_start_usd and advice.now:
+        lines.append(
+            f"each request that finds it cold counts {_dollars(float(advice.cold_start_usd))} besides its tokens"
+        )
     return lines
 
 
@@ -174,6 +178,7 @@ def _advice_json(advice: Advice) -> dict[str, Any]:
         "other_ttl": _option_json(advice.other),
         "never_usd_per_week": _rounded(advice.never_usd_per_week),
         "bundled_usd_per_week": _rounded(advice.bundled_usd_per_week),
+        "cold_start_usd": float(advice.cold_start_usd),
         "words": _words(advice),
     }
 

@@ -2,7 +2,8 @@
 
 It replays through the planner as `simulate` does, and applies nothing. Savings are of the weeks that were seen, against
 never pinging at the ttl that production marks now; the choice among few candidates was made on the same weeks, so what
-comes may save a little less. Opening writes (`prewarm`) are left out: they buy latency, not money.
+comes may save a little less. A request that finds it cold costs what the prefix says that is worth (`cold_start_usd`)
+besides its tokens. Opening writes (`prewarm`) are left out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -61,7 +63,7 @@ class Option:
 
     Attributes:
         ttl: None for `ttl: auto`.
-        usd: of requests and pings.
+        usd: of requests and pings, and of cold starts at `cold_start_usd` each.
         cold: requests that found it cold.
         saved_usd_per_week: against never pinging at the present ttl.
     """
@@ -93,6 +95,7 @@ class Advice:
         bundled_usd_per_week: what the requests would cost if those of each day came together, one write a day, for
             `leave_cold`.
         never_usd_per_week: what they cost without pings.
+        cold_start_usd: what each request that finds it cold counts besides, as registered.
     """
 
     prefix: str
@@ -104,6 +107,7 @@ class Advice:
     other: Option | None = None
     bundled_usd_per_week: float | None = None
     never_usd_per_week: float | None = None
+    cold_start_usd: Decimal = Decimal(0)
 
 
 def advise(prefix: Prefix, trace: Trace | None, setting: Setting) -> Advice:
@@ -121,7 +125,7 @@ def advise(prefix: Prefix, trace: Trace | None, setting: Setting) -> Advice:
         return Advice(prefix.name, Advised.TOO_LITTLE_KNOWN, len(arrivals), weeks)
     if prefix.provisioned:
         return Advice(prefix.name, Advised.NO_PRICE, len(arrivals), weeks)
-    desk = _Desk(prefix, trace, replace(setting, facts=prefix.facts), weeks)
+    desk = _Desk(prefix, trace, replace(setting, facts=prefix.facts, cold_start_usd=prefix.cold_start_usd), weeks)
     return desk.advice()
 
 
@@ -187,6 +191,7 @@ class _Desk:
             other=other if other and other.saved_usd_per_week > best.saved_usd_per_week + slight else None,
             bundled_usd_per_week=self._bundled(measure) / self.weeks,
             never_usd_per_week=never.usd / self.weeks,
+            cold_start_usd=self.prefix.cold_start_usd,
         )
 
     @property
@@ -220,8 +225,9 @@ class _Desk:
         total = run(self.trace, measure, candidate, replace(self.setting, busy_hours=hours)).total
         assert candidate.policy is not None  # noqa: S101 - only the clairvoyant has none
         cost = total.spent.cost
-        saved = (never.usd - cost.usd) / self.weeks if never else 0.0
-        return Option(candidate.policy, candidate.ttl, hours, cost.usd, cost.cold, total.spent.pings, saved)
+        usd = cost.usd + cost.cold * float(self.prefix.cold_start_usd)
+        saved = (never.usd - usd) / self.weeks if never else 0.0
+        return Option(candidate.policy, candidate.ttl, hours, usd, cost.cold, total.spent.pings, saved)
 
     def _best(self, tried: Sequence[Option], slight: float) -> Option:
         """The cheapest; of those that are hardly dearer, the adaptive one, which goes on learning, or the plainest."""
@@ -246,6 +252,6 @@ class _Desk:
         cost, days = 0.0, set()
         for arrival in self.trace.arrivals:
             toll, day = measure.usd(arrival.prefix_tokens), arrival.at.astimezone(zone).date()
-            cost += toll.read if day in days else toll.writes[self.prefix.ttl]
+            cost += toll.read if day in days else toll.writes[self.prefix.ttl] + float(self.prefix.cold_start_usd)
             days.add(day)
         return cost

@@ -51,14 +51,15 @@ def past(prefix: Prefix, trace: Trace | None, setting: Setting) -> Outlook | Non
 
     Args:
         trace: the arrivals of this prefix only.
-        setting: the learner and the rewrite rate; model and busy hours are those of the prefix.
+        setting: the learner and the rewrite rate; all else is that of the prefix. Its `cold_start_usd` moves pings, and
+            is not part of the cost.
     """
     arrivals = trace.arrivals if trace else ()
     seen = arrivals[-1].at - arrivals[0].at if arrivals else timedelta(0)
     if trace is None or prefix.provisioned or len(arrivals) < LEAST_REQUESTS or seen < LEAST_TIME:
         return None
     candidate = Candidate(name_of(prefix.policy), prefix.policy, None if prefix.auto_ttl else prefix.ttl)
-    own = replace(setting, facts=prefix.facts, busy_hours=prefix.busy_hours)
+    own = replace(setting, facts=prefix.facts, busy_hours=prefix.busy_hours, cold_start_usd=prefix.cold_start_usd)
     spent = run(trace, Measure(trace, prefix.facts, 0.0), candidate, own).total.spent
     days = seen / _DAY
     return Outlook(spent.pings / days, Decimal(str(round(spent.cost.usd / days, 9))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -150,6 +151,22 @@ def test_sparse_jobs_are_left_cold_and_told_what_bundling_them_would_save():
     assert found.bundled_usd_per_week == pytest.approx((28 * write + 56 * read) / weeks, rel=1e-6)
     assert found.bundled_usd_per_week < found.never_usd_per_week / 2
     assert found.best.saved_usd_per_week >= 0
+
+
+def test_what_a_cold_start_is_worth_counts_with_its_tokens():
+    plain = make_prefix(busy_hours=OFFICE, policy=IdleLimitPolicy(0))
+    dear = replace(plain, cold_start_usd=Decimal("0.05"))
+    hourly = every(HOUR)
+    assert advised(plain, *hourly).best.name == "never"
+    found = advised(dear, *hourly)
+    assert (found.advised, found.cold_start_usd) == (Advised.CHANGE, Decimal("0.05"))
+    assert found.best.cold == 10  # the first of each day
+    weeks = (WORK[-1] + 7 * HOUR - WORK[0]) / timedelta(days=7)
+    write, read = 20_000 * 4.125e-6, 20_000 * 0.33e-6
+    assert found.never_usd_per_week == pytest.approx(80 * (write + 0.05) / weeks, rel=1e-6)
+    spent = 10 * (write + 0.05) + 70 * read + found.best.pings * read
+    assert found.best.saved_usd_per_week == pytest.approx((80 * (write + 0.05) - spent) / weeks, rel=1e-6)
+    assert found.bundled_usd_per_week == pytest.approx((10 * (write + 0.05) + 70 * read) / weeks, rel=1e-6)
 
 
 def test_pings_that_rewrite_make_pinging_worth_less():
