@@ -6,6 +6,7 @@ It shows; `keepwarm.simulate` replays and reckons.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import StrEnum
@@ -22,6 +23,7 @@ from keepwarm.errors import ConfigError, Problem
 from keepwarm.model import ALWAYS, AdaptivePolicy, BusyHours, ModelFacts, Ttl
 from keepwarm.parts import opened
 from keepwarm.registry import load_catalog
+from keepwarm.registry.schema import parse_duration
 from keepwarm.simulate import Candidate, Figures, Result, Setting, Trace, plotting
 from keepwarm.simulate.actions import Actions
 from keepwarm.simulate.figures import Sum
@@ -66,6 +68,10 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         list[str] | None,
         typer.Option(metavar="WINDOW", help='Busy hours in UTC, such as "Mon-Fri 08:00-18:00".  [default: always]'),
     ] = None,
+    prewarm: Annotated[
+        str | None,
+        typer.Option(metavar="LEAD", help="Write cold entries so long before a --window opens, such as 0s or 2m."),
+    ] = None,
     actions: Annotated[Path | None, typer.Option(help="Write every ping and cold write there, as CSV.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw cost against cold starts there: .png or .svg.")] = None,
     output: FormatOption = Format.TABLE,
@@ -83,7 +89,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
         if actions and (len(traces) != 1 or len(chosen) != 1):
             raise typer.BadParameter("only for one TRACE and one --policy", param_hint="--actions")
         hours, worth = _busy_hours(window or []), Decimal(str(cold_start_usd))
-        setting = Setting(facts, rewrite_rate, simulate.new_learner, hours, worth)
+        lead = _lead(prewarm, hours)
+        setting = Setting(facts, rewrite_rate, simulate.new_learner, hours, worth, lead)
         if plot:
             plotting.check(plot)
         for path in filter(None, (actions, plot)):
@@ -94,7 +101,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter for each option
             plotting.draw(plot, [(name, [result.total for result in results]) for name, results in found])
     if output is Format.JSON:
         asked = {"prices": prices, "since_share": since_share, "rewrite_rate": rewrite_rate}
-        print_json(asked | {"cold_start_usd": cold_start_usd} | _json(found))
+        bought = {"cold_start_usd": cold_start_usd, "prewarm_seconds": None if lead is None else lead.total_seconds()}
+        print_json(asked | bought | _json(found))
     else:
         _print(found, prices, since_share)
 
@@ -122,6 +130,17 @@ def _busy_hours(windows: Sequence[str]) -> BusyHours:
         return BusyHours("asked for", "UTC", tuple(map(parse_window, windows))) if windows else ALWAYS
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--window") from None
+
+
+def _lead(text: str | None, hours: BusyHours) -> timedelta | None:
+    if text is None:
+        return None
+    if hours is ALWAYS:
+        raise typer.BadParameter("hours that are always busy never open; give a --window", param_hint="--prewarm")
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--prewarm") from None
 
 
 def _candidates(policy: str, ttl: TtlChoice | None, facts: ModelFacts) -> list[Candidate]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from keepwarm.courses import Courses
@@ -96,6 +97,7 @@ class Setting:
         busy_hours: of all prefixes; the clairvoyant pings at any hour.
         cold_start_usd: what the adaptive policy takes a request to be worth that is not cold, beyond its tokens; no
             cost counts it.
+        prewarm: see `Rules`; the clairvoyant needs none.
     """
 
     facts: ModelFacts
@@ -103,6 +105,7 @@ class Setting:
     learner: Callable[[ModelFacts], Learner] | None = None
     busy_hours: BusyHours = ALWAYS
     cold_start_usd: Decimal = Decimal(0)
+    prewarm: timedelta | None = None
 
 
 def run(
@@ -133,6 +136,7 @@ def run(
         learner,
         setting.busy_hours,
         setting.cold_start_usd,
+        setting.prewarm,
     )
     meter = measure.meter()
 

@@ -74,7 +74,7 @@ class Learner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How the prefixes of a replay are registered: as given, all others alike and without prewarming.
+    """How the prefixes of a replay are registered: as given, all others alike.
 
     Attributes:
         ttl: None for `ttl: auto`.
@@ -82,6 +82,7 @@ class Rules:
         learner: builds a fresh one; needed by the adaptive policy.
         busy_hours: of all of them.
         cold_start_usd: what it is worth to each, beyond its tokens, that a request does not find the entry cold.
+        prewarm: how long before busy hours open a cold entry may be written; None for never.
         registered: prefixes as the registry has them, by their id in the trace; their own settings count. None of them
             is written or pinged before its first request.
     """
@@ -93,6 +94,7 @@ class Rules:
     learner: Callable[[ModelFacts], Learner] | None = None
     busy_hours: BusyHours = ALWAYS
     cold_start_usd: Decimal = Decimal(0)
+    prewarm: timedelta | None = None
     registered: Mapping[str, Prefix] = field(default_factory=dict)
 
 
@@ -306,7 +308,8 @@ def _prefix(prefix_id: str, rules: Rules, ttl: Ttl) -> Prefix:
         margin=planner.default_margin(ttl, ttl.duration),
         busy_hours=rules.busy_hours,
         policy=rules.policy,
-        prewarm=False,
+        prewarm=rules.prewarm is not None,
+        prewarm_lead=rules.prewarm or timedelta(0),
         cold_start_usd=rules.cold_start_usd,
         fingerprint=prefix_id,
         estimated_tokens=1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -136,6 +137,30 @@ def test_pings_go_out_when_the_daemon_would_send_them(ttl):
     planned = [ping.at for ping in project(prefix, PrefixState(touched_at=MONDAY), MONDAY, until)]
     found = played([*at(0), Arrival(until, "b", 1)], Rules(BusyHoursPolicy(), ttl, FACTS))
     assert [each.at for each in found if each.kind is Kind.PING and each.prefix_id == "a"] == planned
+
+
+@pytest.mark.parametrize("lead", [timedelta(0), 2 * MINUTE])
+def test_an_entry_is_written_before_each_opening_where_that_is_asked_for(lead):
+    office = make_hours("Mon-Wed 08:00-08:30", timezone="UTC")
+    arrivals = at(8 * 3_600, (24 + 8) * 3_600 + 60, (48 + 8) * 3_600 + 60)
+    cold = played(arrivals, Rules(IdleLimitPolicy(0), M5, FACTS, busy_hours=office))
+    assert kinds(cold) == ["write", "write", "write"]
+    found = played(arrivals, Rules(IdleLimitPolicy(0), M5, FACTS, busy_hours=office, prewarm=lead))
+    assert kinds(found)[:5] == ["write", "rewrite", "read", "rewrite", "read"]
+    openings = [each.at - MONDAY for each in found if each.kind is Kind.REWRITE]
+    assert openings[:2] == [24 * HOUR + 8 * HOUR - lead, 48 * HOUR + 8 * HOUR - lead]
+
+
+@pytest.mark.parametrize(("worth", "early"), [(Decimal(0), 0), (Decimal(10), 11)])
+def test_adaptive_writes_at_openings_only_for_what_a_cold_start_is_worth(worth, early):
+    office = make_hours("Mon-Sun 08:00-09:00", timezone="UTC")
+    arrivals = at(*(day * 86_400 + 8 * 3_600 + 60 for day in range(14)))
+    rules = Rules(AdaptivePolicy(), M5, FACTS, learner=lambda _: Courses(), busy_hours=office, cold_start_usd=worth,
+                  prewarm=timedelta(0))  # fmt: skip
+    written = [each for each in played(arrivals, rules) if each.kind is Kind.REWRITE and each.at <= arrivals[-1].at]
+    assert len(written) >= early
+    assert all(each.at.hour == 8 and each.at.minute == 0 for each in written)
+    assert bool(written) == bool(worth)
 
 
 def test_busy_hours_hold_pings_back_on_the_day_that_clocks_change_too():

@@ -134,6 +134,15 @@ def test_windows_bound_the_pings(shell: Shell, trace: Path, tmp_path: Path):
     assert all(20 <= hour % 24 < 22 if hour // 24 % 7 == 5 else 8 <= hour % 24 < 12 for hour in pings)
 
 
+def test_openings_are_written_where_that_is_asked_for(shell: Shell, trace: Path):
+    asked = ("simulate", str(trace), "--policy", "busy_hours", "--window", "Mon-Fri 08:00-12:00", "--format", "json")
+    plain, early = (json.loads(shell(*asked, *more).stdout) for more in ((), ("--prewarm", "2m")))
+    assert (plain["prewarm_seconds"], early["prewarm_seconds"]) == (None, 120)
+    plain, early = (found["traces"][0]["policies"][0] for found in (plain, early))
+    assert early["rewrites"] > plain["rewrites"] == 0
+    assert early["cost"]["cold"] < plain["cost"]["cold"]
+
+
 def test_prices_of_another_model_change_the_units(shell: Shell, tmp_path: Path):
     trace = tmp_path / "a.csv"
     trace.write_text(HEADER + "0,a,1000000\n100,a,1000000\n")
@@ -159,6 +168,8 @@ def test_the_ledger_is_a_trace_once_it_was_told_of_traffic(shell: Shell):
     [
         (("--policy", "often"), "is not a policy"),
         (("--window", "mornings"), "is not a window"),
+        (("--prewarm", "2m"), "give a --window"),
+        (("--prewarm", "early", "--window", "Mon-Fri 08:00-12:00"), "is not a duration"),
         (("--policy", "never", "--ttl", "auto"), "only adaptive chooses"),
         (("--prices", "claude-opus-99"), "nearest are"),
         (("--prices", "amazon.nova-lite-v1:0", "--ttl", "1h"), "sells no entries of 1h"),
