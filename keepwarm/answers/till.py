@@ -1,8 +1,8 @@
 """Adds up what pings cost and saved in thirty days, a stretch at a time, so that answers come from memory.
 
 It computes no money: `accounting` does. Stretches that are over are read once, days from their sums where they are
-summed up, and again only when touches are told late; the last hour is read at every look. After the first look it never
-takes more than a tenth of the time.
+summed up, and again only when touches are told late; the last hour is read at every look. After the first look it
+never takes more than a thirtieth of the time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from keepwarm.views import takings, timelines
 from keepwarm.views.takings import Folded, Sums
 
 _LOOK_EVERY_SECONDS = 5.0
-_SHARE_OF_TIME = 10
+_SHARE_OF_TIME = 30
 # Pings of a stretch may end after it, and touches be told a little later: it is read again for so long.
 _SETTLES = timedelta(minutes=10)
 
