@@ -104,10 +104,11 @@ class Gateway:
             RequestRefused: Bedrock will not take this request as it stands.
         """
         connection = self._connect(prefix.route)
+        arguments = _arguments(prefix)
         try:
             if prefix.api is Api.CONVERSE:
-                return _read_converse(connection.client.converse(**_converse_arguments(prefix)))
-            return _read_invoke(connection.client.invoke_model(**_invoke_arguments(prefix)))
+                return _read_converse(connection.client.converse(**arguments))
+            return _read_invoke(connection.client.invoke_model(**arguments))
         except (boto.BotoCoreError, boto.ClientError) as error:
             translated = _translate(error, prefix)
         except (ResponseParserError, ValueError, OSError) as error:  # an answer that is not what its headers promise
@@ -235,18 +236,19 @@ class _AssumedRole:
         )
 
 
-def _converse_arguments(prefix: Prefix) -> dict[str, Any]:
-    return dict(prefix.ping_request.items()) | {"modelId": prefix.model_id, "requestMetadata": _mark(prefix)}
+def _arguments(prefix: Prefix) -> dict[str, Any]:
+    """What boto3 is called with; marked, so that invocation logs tell a ping from traffic.
 
-
-def _invoke_arguments(prefix: Prefix) -> dict[str, Any]:
-    mark = json.dumps(_mark(prefix))
-    return dict(prefix.ping_request.items()) | {"modelId": prefix.model_id, "requestMetadata": mark}
-
-
-def _mark(prefix: Prefix) -> dict[str, str]:
-    """Tells a ping from traffic in invocation logs."""
-    return {"keepwarm": "ping", "prefix": prefix.name}
+    Raises:
+        Unavailable: the request, which is kept on disk, cannot be read.
+    """
+    mark = {"keepwarm": "ping", "prefix": prefix.name}
+    told = mark if prefix.api is Api.CONVERSE else json.dumps(mark)
+    try:
+        return dict(prefix.ping_request.items()) | {"modelId": prefix.model_id, "requestMetadata": told}
+    except OSError as error:
+        hint = "look at the disk of the temporary directory; a restart reads the request files anew"
+        raise Unavailable(f"the request could not be read: {error}", hint=hint) from None
 
 
 # -- answers ------------------------------------------------------------------------------------------------------

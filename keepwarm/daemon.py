@@ -33,7 +33,7 @@ from keepwarm.parts import Parts, mirror_of, opened, read_registry
 from keepwarm.registry import Files, Registry
 from keepwarm.rolling import Roller
 from keepwarm.scheduler import Scheduler
-from keepwarm.settings import Settings, fingerprint_key
+from keepwarm.settings import Settings, fingerprint_key, with_key
 from keepwarm.watching import Watcher
 from keepwarm.web import Address
 
@@ -93,7 +93,7 @@ class Daemon:
         self._leader_told = ""
         self.leading = False
         self._refused = self._reload_owed = False
-        self._due: dict[str, datetime] = {}
+        self._due: dict[str, datetime] = {}  # when each wanted to be tended, for the metric of lateness
         self._now = now
         self._observers = observers
         self._scheduler = Scheduler(self._tend, parts.settings.max_concurrent_pings, now, parts.keeper.dies_at)
@@ -110,7 +110,7 @@ class Daemon:
         )
         self._front = Front(self, outlets.recent, outlets.stream, now, outlets.metrics)
         self._watcher = Watcher(parts.settings.watch, parts.registry.files, self._follow, now, self.observe)
-        self._roller = Roller(parts.ledger, lambda: self._prefixes, parts.keeper.state, now, parts.settings.kept_for)
+        self._roller = Roller(parts.ledger, lambda: self._prefixes, parts.keeper.known, now, parts.settings.kept_for)
         self.address: Address | None = None
         self.drained = True
 
@@ -186,10 +186,10 @@ class Daemon:
     def _listen(self) -> int:
         wall, steady = self._now(), clock.steady_seconds()
         while True:
-            order = self._next_order()
-            if order == _STOP:
+            orders = self._next_orders()
+            if _STOP in orders:
                 return 0
-            if order == _RELOAD or (order == _FOLLOW and self._watcher.waits):
+            if _RELOAD in orders or (_FOLLOW in orders and self._watcher.waits):
                 self._notifier.reloading()
                 self._reload()
                 self._notifier.ready(self._standing)
@@ -209,11 +209,14 @@ class Daemon:
             self._notifier.alive(self._standing)
             self._alerts.turned(leading=self.leading)
 
-    def _next_order(self) -> str:
-        try:
-            return self._orders.get(timeout=_TICK.total_seconds())
-        except queue.Empty:
-            return ""
+    def _next_orders(self) -> set[str]:
+        """All that was asked for since: many reloads are one, and a stop does not wait behind them."""
+        orders = set()
+        with contextlib.suppress(queue.Empty):
+            orders.add(self._orders.get(timeout=_TICK.total_seconds()))
+            while True:
+                orders.add(self._orders.get_nowait())
+        return orders
 
     def _reconcile(self) -> None:
         """Arm every prefix that has no timer, and look anew at those that another process has touched."""
@@ -227,6 +230,7 @@ class Daemon:
         if self.leading:
             self.parts.keeper.keep()
         if self._reload_owed:
+            self._reload_owed = False  # until that fails too
             self.reload()
         self._wake((set(self.parts.keeper.names) - self._scheduler.armed) | set(changed))
 
@@ -249,7 +253,7 @@ class Daemon:
             cared_for = [prefix for prefix in self._prefixes if prefix.name in names]
             looking = [prefix for prefix in cared_for if only is None or prefix.name in only]
             worry = parts.settings.alert_loss_usd
-            statuses = losses.look(parts.ledger, looking, parts.keeper.state, now, worry)
+            statuses = losses.look(parts.ledger, looking, parts.keeper.known, now, worry)
             others = {prefix.name for prefix in cared_for} - {prefix.name for prefix in looking}
             self.tripwires = (*(status for status in self.tripwires if status.prefix in others), *statuses)
             changed = losses.heed(parts.ledger, parts.gate, statuses, now)
@@ -337,7 +341,8 @@ class Daemon:
         files = Files()
         try:
             registry, _ = read_registry(self.parts.settings, self._now(), files, self.parts.registry)
-            self.parts.keeper.adopt(registry.prefixes)
+            with self._role_lock:
+                self.parts.keeper.adopt(registry.prefixes)
         except ConfigError as error:
             self._refuse([str(problem) for problem in error.problems])
         except KeepwarmError as error:  # neither the registry's fault nor mended by a change of it
@@ -360,6 +365,7 @@ class Daemon:
         self.registry_status = RegistryStatus(str(registry.path), generation, self._now())
         for name in found.to_disarm:
             self._scheduler.disarm(name)
+            self._due.pop(name, None)
         self._watch_losses(found.to_arm)
         self._tell_all(notices.of_registry(self.parts, registry, self._now()))
         self._tell("registry_reloaded", "info", prefixes=len(registry.prefixes), **found.fields())
@@ -470,6 +476,7 @@ def build(
     with ExitStack() as stack:
         holder = Holder(os.getpid(), socket.gethostname(), now().isoformat(timespec="seconds"))
         stack.enter_context(hold(settings.ledger, holder))
+        settings = with_key(settings)
         traced = stack.enter_context(tracing.started(os.environ, now, tell))
         observers = (*observers, *traced.observers)
         parts = stack.enter_context(opened(settings, now=now, observers=observers, trace=traced.through))

@@ -39,6 +39,7 @@ from keepwarm.model import (
     Prefix,
     PrefixState,
     Reason,
+    Route,
     Touch,
     Ttl,
     TtlChoice,
@@ -112,6 +113,7 @@ class Keeper:
         self._random = randomness or random.Random()  # noqa: S311 - jitter, not secrets
         self._kept: dict[str, _Kept] = {}
         self._by_fingerprint: dict[str, _Kept] = {}
+        self._away: dict[str, _Kept] = {}
         self._idle = threading.Condition()
         self._flying = 0
         self._draining = False
@@ -125,13 +127,17 @@ class Keeper:
     def adopt(self, prefixes: Iterable[Prefix]) -> None:
         """Take these prefixes into care and let all others go; what is known of a cache entry stays known.
 
-        A prefix is known again by its fingerprint, so renaming one or changing its hours loses nothing.
+        A prefix is known again by its fingerprint, so renaming one or changing its hours loses nothing but the sums of
+        its caps, which go by name. Not while another thread calls `refresh` or `lead`.
 
         Raises:
             LedgerError: what is known of new ones cannot be read; nothing is changed then.
         """
         prefixes = tuple(prefixes)
-        known = self._by_fingerprint
+        waiting = {(_lane_of(kept.prefix), name) for name, kept in self._kept.items() if _waits_for_turn(kept.state)}
+        # Those that were let go while a ping of theirs is away: it would look like one whose answer is lost.
+        away = {key: kept for key, kept in self._away.items() if kept.in_flight}
+        known = away | self._by_fingerprint
         states = self._memory.recall([prefix for prefix in prefixes if prefix.fingerprint not in known])
         if not self._loaded:
             now = self._now()
@@ -146,6 +152,11 @@ class Keeper:
         with self._idle:
             self._kept = kept_now
             self._by_fingerprint = {kept.prefix.fingerprint: kept for kept in kept_now.values()}
+            self._away = {
+                key: kept for key, kept in known.items() if kept.in_flight and key not in self._by_fingerprint
+            }
+        for lane, name in waiting - {(_lane_of(kept.prefix), name) for name, kept in kept_now.items()}:
+            self._rate.let_go(lane, name, self._now())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,6 +169,11 @@ class Keeper:
     def state(self, name: str) -> PrefixState:
         """What is known of a prefix."""
         return self._find(name).state
+
+    def known(self, name: str) -> PrefixState:
+        """What is known of a prefix, which is nothing once it was let go."""
+        kept = self._kept.get(name)
+        return kept.state if kept else PrefixState()
 
     def dies_at(self, name: str) -> datetime | None:
         """When the cache entry of a prefix dies, or died; None when none is known, or no such prefix is in care."""
@@ -202,6 +218,8 @@ class Keeper:
     def stand_by(self) -> None:
         """Send nothing from now on, because another daemon leads; all else goes on."""
         self._standing_by = True
+        for name, kept in self._kept.items():
+            self._rate.let_go(_lane_of(kept.prefix), name, self._now())
 
     def lead(self) -> None:
         """Send again, knowing all that others have sent meanwhile; a ping that is in flight counts as sent.
@@ -301,10 +319,14 @@ class Keeper:
             if not alone:
                 return self._come_again(kept)
             now = self._now()
+            # Its turn is asked for anew: since it was told, production may have warmed it, or the clock been set.
+            kept.state = planner.without_turn(kept.state)
             kept.state = self._learning.advise(kept.prefix, kept.state, now)
             decision = self._decide(kept, now)
             if _is_due(decision, now):
                 decision = self._send(kept, decision, now)
+            else:
+                self._rate.let_go(_lane_of(kept.prefix), name, now)
             self._tell_state(kept, decision)
             return decision
 
@@ -377,6 +399,7 @@ class Keeper:
         """Ping if guards and rate limit let it go; what is decided then."""
         entered = self._gate.enter(_as_sent(kept, now), kept.state, now)
         if isinstance(entered, Hold):
+            self._rate.let_go(_lane_of(kept.prefix), kept.prefix.name, now)
             return self._held(kept, decision, entered, now)
         if not self._has_turn(kept, decision, now):
             self._gate.leave(entered, Decimal(0))
@@ -407,7 +430,7 @@ class Keeper:
         )
         try:
             number = self._memory.open(intent)
-        except LedgerError:
+        except BaseException:
             self._gate.leave(reserved, Decimal(0))
             raise
         outcome = self._judge(prefix, intent, before.billed_ttl)
@@ -439,8 +462,7 @@ class Keeper:
 
     def _has_turn(self, kept: _Kept, decision: Decision, now: datetime) -> bool:
         """Whether the rate limit lets this ping go now; if not, the state says when to try again."""
-        key = (kept.prefix.route, kept.prefix.model_id)
-        turn = self._rate.turn(key, kept.prefix.name, now, decision.warm_until)
+        turn = self._rate.turn(_lane_of(kept.prefix), kept.prefix.name, now, decision.warm_until)
         if turn <= now:
             return True
         kept.state = replace(kept.state, retry_at=turn, retry_reason=planner.RATE_LIMITED)
@@ -512,6 +534,15 @@ class Keeper:
 def _as_sent(kept: _Kept, now: datetime) -> Prefix:
     """The prefix as a ping of this moment asks for it."""
     return kept.prefix.asking(planner.choose_ttl(kept.prefix, kept.state, now).ttl)
+
+
+def _lane_of(prefix: Prefix) -> tuple[Route, str]:
+    """What has a rate limit of its own."""
+    return prefix.route, prefix.model_id
+
+
+def _waits_for_turn(state: PrefixState) -> bool:
+    return state.retry_reason == planner.RATE_LIMITED
 
 
 def _is_due(decision: Decision, now: datetime) -> bool:

@@ -101,12 +101,11 @@ class Memory:
         Raises:
             LedgerError: it cannot be read.
         """
-        if self._seen is None:
+        seen = self._seen
+        if seen is None:
             seen = self._start = self._book.latest_number()
             self._touches_start = self._touches_seen = self._book.latest_touch()
             self._closings_seen = self._book.latest_closing()
-        else:
-            seen = self._seen
         fingerprints = [prefix.fingerprint for prefix in prefixes]
         limits = [prefix.policy.pings for prefix in prefixes if isinstance(prefix.policy, IdleLimitPolicy)]
         # Each of these asks once for every fingerprint: not where there is nothing to find.
@@ -128,7 +127,8 @@ class Memory:
             if prefix.fingerprint in closed:
                 state = planner.close(state, closed[prefix.fingerprint].at)
             states[prefix.fingerprint] = state
-        self._seen = seen
+        if self._seen is None:  # else `news` may know more by now
+            self._seen = seen
         return states
 
     def news(self) -> list[Entry]:

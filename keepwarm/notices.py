@@ -59,7 +59,7 @@ def of_registry(parts: Parts, registry: Registry, now: datetime) -> Iterator[Eve
         yield Event("registry_warned", now, "warning", {"warning": str(warning)})
     if more := len(registry.warnings[_EACH_UP_TO:]):
         yield Event("registry_warned", now, "warning", {"warning": f"and {more} more; `keepwarm check` tells them all"})
-    followed, state_of = parts.settings.follows_logs, parts.keeper.state
+    followed, state_of = parts.settings.follows_logs, parts.keeper.known
     blinds = [one for one in registry.prefixes if blind.is_blind(one, state_of(one.name), followed=followed)]
     for prefix in blinds[:_EACH_UP_TO]:
         yield from _of_blind(parts, prefix, now)
@@ -69,7 +69,7 @@ def of_registry(parts: Parts, registry: Registry, now: datetime) -> Iterator[Eve
 
 
 def _of_blind(parts: Parts, prefix: Prefix, now: datetime) -> Iterator[Event]:
-    if found := blind.break_even_of(prefix, parts.keeper.state(prefix.name), now):
+    if found := blind.break_even_of(prefix, parts.keeper.known(prefix.name), now):
         fields: dict[str, object] = {
             "prefix": prefix.name,
             "pays_from_requests_per_hour": found.per_hour if found.per_hour is None else round(found.per_hour, 4),

@@ -250,7 +250,7 @@ def make_report(parts: Parts, since: datetime, until: datetime) -> accounting.Re
     lives = [prefix.lifetime * (Ttl.ONE_HOUR.duration / prefix.ttl.duration) for prefix in prefixes]
     told = rolling.told(parts.ledger, since, until, max(lives, default=timedelta(hours=1)))
     backgrounds = {
-        prefix.name: simulate.background_of(prefix, parts.keeper.state(prefix.name), told.since, told.until)
+        prefix.name: simulate.background_of(prefix, parts.keeper.known(prefix.name), told.since, told.until)
         for prefix in prefixes
     }
     return accounting.make_report(told.entries, told.since, told.until, backgrounds, told.touches, told.rolled)
@@ -263,9 +263,9 @@ def guard_statuses(parts: Parts, now: datetime) -> list[GuardStatus]:
         LedgerError: it cannot be read.
     """
     prefixes = parts.registry.prefixes
-    coming = [(prefix, parts.keeper.state(prefix.name)) for prefix in prefixes if not prefix.provisioned]
+    coming = [(prefix, parts.keeper.known(prefix.name)) for prefix in prefixes if not prefix.provisioned]
     found = parts.gate.statuses_in_all(now, coming)
-    tripwires = losses.look(parts.ledger, prefixes, parts.keeper.state, now)
+    tripwires = losses.look(parts.ledger, prefixes, parts.keeper.known, now)
     for prefix, tripwire in zip(prefixes, tripwires, strict=True):
-        found += [*parts.gate.statuses(prefix, parts.keeper.state(prefix.name), now), tripwire]
+        found += [*parts.gate.statuses(prefix, parts.keeper.known(prefix.name), now), tripwire]
     return found

@@ -43,7 +43,8 @@ _IDLE_KEPT = 32
 # Ping this share of the margin early, differently for each prefix, so that prefixes that fall due together spread.
 _SPREAD = 0.5
 
-# Why the keeper lets a ping wait that had no turn; unlike the pause after a failure, this one has no upper bound.
+# Why the keeper lets a ping wait that had no turn. Turns may be reserved hours ahead, so unlike the pause after a failure
+# this one has no upper bound; it is asked for anew whenever the prefix is tended.
 RATE_LIMITED = "rate_limited"
 
 # A touch from further in the future than this means that the clock was set back: when the entry dies is not known.
@@ -113,6 +114,11 @@ def absorb(prefix: Prefix, state: PrefixState, entry: Entry, jitter: float) -> P
     return hold_back(prefix, state, outcome.completed_at, outcome.error_code, jitter)
 
 
+def without_turn(state: PrefixState) -> PrefixState:
+    """The state of a prefix that does not wait for its turn under the rate limit any more."""
+    return replace(state, retry_at=None, retry_reason="") if state.retry_reason == RATE_LIMITED else state
+
+
 def absorb_touch(prefix: Prefix, state: PrefixState, touch: Touch) -> PrefixState:
     """What is known after an organic request of this prefix; pure, and the same in whatever order touches are told.
 
@@ -127,7 +133,7 @@ def absorb_touch(prefix: Prefix, state: PrefixState, touch: Touch) -> PrefixStat
         return state
     idle_pings, idle_pings_at = _idle_before(state, touch.started_at)
     touched = replace(
-        state,
+        without_turn(state),  # it may lie far beyond the life that was renewed
         touched_at=_later(state.touched_at, touch.started_at),
         idle_pings=idle_pings,
         idle_pings_at=idle_pings_at,

@@ -1,7 +1,7 @@
 """Keeps the ledger small and its reports fast: sums up days that are over, deletes what is older than its retention.
 
 It computes nothing: `rollups` does. Of several daemons on a ledger only the one that leads does this. A day is summed
-up when it is over for six hours; touches that are told later still let it be summed up again.
+up when it is over for six hours; what comes later still lets it be summed up again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import chain
 from keepwarm import rollups, simulate
 from keepwarm.clock import steady_seconds
 from keepwarm.errors import ConfigError, LedgerError
-from keepwarm.ledger import Ledger, RolledRow
+from keepwarm.ledger import Ledger, RolledRow, RolledState
 from keepwarm.model import Entry, Prefix, PrefixState, Touch
 from keepwarm.rollups import DAY, Before, Ground, Rolled, midnight
 
@@ -26,6 +26,8 @@ BATCH = 1_000
 # So many names are asked for one by one rather than walking everybody's.
 FEW = 20
 
+# Where the ledger keeps which entries were there at the last look at what may be late.
+_ENTRIES = "rolling"
 _CHUNK_ROWS = 20_000
 _WHEN_DONE_SECONDS = 600.0
 _LEAST_PAUSE_SECONDS = 1.0
@@ -69,7 +71,7 @@ def told(
     span = None
     if state:
         since, until = rollups.drawn_out(since, until, state.details_since)
-        late = ledger.rolls.first_late(state)
+        late = _first_late(ledger, state)
         usable = min(state.until, midnight(late)) if late else state.until
         span = rollups.whole_days(since, min(until, usable))
     if span is None:
@@ -86,6 +88,15 @@ def told(
             _befores(ledger.rolls.standings(span.end, few)),
         )
     return Told(since, until, _entries(ledger, edges, few), _touches(ledger, edges, few), rolled)
+
+
+def _first_late(ledger: Ledger, state: RolledState | None) -> datetime | None:
+    """When the first touch or ping started that no sum holds although its day was summed up; None without any.
+
+    Touches are told late. Pings come late only where the clock was ahead when their day was summed up, unbegun.
+    """
+    seen = ledger.cursor(_ENTRIES)
+    return ledger.rolls.first_late(state, int(seen) if seen else ledger.latest_number()) if state else None
 
 
 Edges = list[tuple[datetime, datetime]]
@@ -155,11 +166,13 @@ class Roller:
         """
         rolls, last = self._ledger.rolls, midnight(self._now() - SETTLES)
         seen = self._ledger.latest_touch()  # before all else: what comes from now on comes late
+        entries = self._ledger.latest_number()
         state = rolls.state()
-        late = rolls.first_late(state) if state else None
-        if late:
+        if late := _first_late(self._ledger, state):
             rolls.drop(midnight(late))
             state = rolls.state()
+        if self._ledger.cursor(_ENTRIES) != str(entries):
+            self._ledger.set_cursor(_ENTRIES, str(entries), self._now())
         first = rolls.next_start(state.until if state else None)
         if first and midnight(first) < last:
             self._fold_month(rollups.first_of_month(first))

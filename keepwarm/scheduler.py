@@ -1,4 +1,4 @@
-"""Fires: one APScheduler date job for each prefix, armed again after every decision.
+"""Fires: one APScheduler date job for each prefix that waits for a moment, armed again after every decision.
 
 It decides nothing: a job that fires late finds out from `tend` what to do at its real time. Where more are due than
 workers are free, the most urgent goes first (see `waiting`). APScheduler lives only here; its traps, and why each
@@ -21,7 +21,7 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from keepwarm.model import Decision
-from keepwarm.waiting import Waiting
+from keepwarm.waiting import Run, Waiting
 
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -59,7 +59,9 @@ class Scheduler:
         self._lock = threading.Lock()
         self._closing = False
         self._waiting = Waiting()
-        self._most = workers
+        self._worker_count = workers
+        self._busy = 0  # workers that will look who waits before they rest
+        self._busy_lock = threading.Lock()
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="tend")
         self._scheduler = _Forgiving(
             timezone="UTC",
@@ -102,7 +104,7 @@ class Scheduler:
                     self._armed[name] = self._number, None
                     self._waiting.add(name, self._number, self._dies_at(name))
                     handed += 1
-        for _ in range(min(handed, self._most)):
+        for _ in range(min(handed, self._worker_count)):
             self._call_worker()
 
     def disarm(self, name: str) -> None:
@@ -195,21 +197,38 @@ class Scheduler:
         self._call_worker()
 
     def _call_worker(self) -> None:
-        """Let one more worker look who waits."""
-        with contextlib.suppress(RuntimeError):  # closed meanwhile; or no more threads, and those there are will look
+        """Let one more worker look who waits, unless all do so already: what is submitted to no purpose piles up."""
+        with self._busy_lock:
+            if self._busy == self._worker_count:
+                return
+            self._busy += 1
+        try:
             self._workers.submit(self._work).add_done_callback(_tell)
+        except RuntimeError:  # closed meanwhile; or no more threads, and those there are will look
+            self._rest()
+
+    def _rest(self) -> None:
+        with self._busy_lock:
+            self._busy -= 1
 
     # -- in a worker ----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         """Tend the most urgent of those that wait, and then the next, until nobody waits."""
         try:
-            while taken := self._waiting.take(self._now()):
+            while taken := self._take():
                 if self._begin(*taken):
                     self._run(taken[0])
         except BaseException:
+            self._rest()
             self._call_worker()  # in place of this one
             raise
+
+    def _take(self) -> Run | None:
+        with self._busy_lock:  # whoever comes to wait after this look finds a worker less busy
+            taken = self._waiting.take(self._now())
+            self._busy -= taken is None
+            return taken
 
     def _run(self, name: str) -> None:
         asked = None
@@ -238,6 +257,7 @@ class Scheduler:
             moments = [at for at in (asked, self._sooner.pop(name, None)) if at]
             if name in self._disarmed:
                 self._disarmed.discard(name)
+                self._covered.pop(name, None)
             elif moments:
                 self._add(name, min(moments))
 

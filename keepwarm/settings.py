@@ -454,6 +454,15 @@ def fingerprint_key(settings: Settings) -> bytes:
     return key
 
 
+def with_key(settings: Settings) -> Settings:
+    """These settings with the key as it is now: one that is deleted later must not part fingerprints of one daemon.
+
+    Raises:
+        ConfigError: as `fingerprint_key`.
+    """
+    return settings.model_copy(update={"fingerprint_key": SecretStr(fingerprint_key(settings).hex())})
+
+
 def _parse_key(text: str) -> bytes:
     with contextlib.suppress(ValueError):
         key = bytes.fromhex(text.strip())

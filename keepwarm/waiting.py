@@ -10,6 +10,9 @@ import threading
 from collections import deque
 from datetime import datetime
 
+# So many that wait no more may lie about before they are looked for.
+_SPARE = 100
+
 Run = tuple[str, int]  # a name and the number of its job, never used twice
 
 
@@ -39,6 +42,10 @@ class Waiting:
         """Let it wait no more."""
         with self._lock:
             self._there.discard((name, number))
+            if len(self._living) + len(self._others) > 2 * len(self._there) + _SPARE:
+                self._living = [each for each in self._living if (each[2], each[1]) in self._there]
+                heapq.heapify(self._living)
+                self._others = deque(run for run in self._others if run in self._there)
 
     def take(self, now: datetime) -> Run | None:
         """The run that goes next, which waits no more; None when nothing waits."""

@@ -17,7 +17,7 @@ from keepwarm import __version__, accounting, pauses
 from keepwarm.answers.recent import Recent
 from keepwarm.answers.till import Till
 from keepwarm.errors import ConfigError, LedgerError, Throttled
-from keepwarm.model import Decision, GuardState, GuardStatus, Prefix, PrefixState, Span, Verdict
+from keepwarm.model import Decision, GuardState, GuardStatus, Prefix, Span, Verdict
 from keepwarm.parts import Parts, make_report
 from keepwarm.views import prefixes as shown_prefixes
 from keepwarm.views import rows, timelines
@@ -106,7 +106,7 @@ class Answers:
         self._now = now
         self._prefixes = prefixes
         self._situation = situation
-        self._till = Till(parts.ledger, prefixes, self._state_of, now)
+        self._till = Till(parts.ledger, prefixes, parts.keeper.known, now)
         self._known: dict[str, _Kept] = {}
         self._reading = threading.Lock()
 
@@ -234,12 +234,12 @@ class Answers:
     def _guards(self, now: datetime) -> list[GuardStatus]:
         found = [*self._parts.gate.statuses_in_all(now), *self._situation().tripwires]
         for prefix in self._prefixes():
-            found += self._parts.gate.statuses(prefix, self._state_of(prefix.name), now)
+            found += self._parts.gate.statuses(prefix, self._parts.keeper.known(prefix.name), now)
         return found
 
     def _guards_of(self, prefix: Prefix, now: datetime) -> list[GuardStatus]:
         tripwire = [status for status in self._situation().tripwires if status.prefix == prefix.name]
-        return [*self._parts.gate.statuses(prefix, self._state_of(prefix.name), now), *tripwire]
+        return [*self._parts.gate.statuses(prefix, self._parts.keeper.known(prefix.name), now), *tripwire]
 
     def _kept_at(self, now: datetime) -> list[_Kept]:
         return [kept for prefix in self._prefixes() if (kept := self._know(prefix, now))]
@@ -264,12 +264,6 @@ class Answers:
         kept = _Kept(known, tripped, min(end for end in ends if end and end > now))
         self._known[prefix.name] = kept
         return kept
-
-    def _state_of(self, name: str) -> PrefixState:
-        try:
-            return self._parts.keeper.state(name)
-        except ConfigError:
-            return PrefixState()  # gone with a reload meanwhile
 
     def _find(self, name: str) -> Prefix | None:
         return next((prefix for prefix in self._prefixes() if prefix.name == name), None)

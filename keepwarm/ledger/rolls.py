@@ -79,13 +79,19 @@ class Rolls:
             moments.append(self._rows(query.where(column >= since) if since else query)[0][0])
         return min(filter(None, moments), default=None)
 
-    def first_late(self, state: RolledState) -> datetime | None:
-        """When the first touch started that came after its day was summed up; None without any."""
-        wanted = [touches.c.number > state.touches_seen, touches.c.started_at < state.until]
-        if state.details_since:
-            wanted.append(touches.c.started_at >= state.details_since)
-        first: datetime | None = self._rows(select(func.min(touches.c.started_at)).where(*wanted))[0][0]
-        return first
+    def first_late(self, state: RolledState, entries_seen: int) -> datetime | None:
+        """When the first touch or entry started that came after its day was summed up; None without any.
+
+        Args:
+            entries_seen: entries with higher numbers were not looked at.
+        """
+        moments = []
+        for table, seen in ((touches, state.touches_seen), (intents, entries_seen)):
+            wanted = [table.c.number > seen, table.c.started_at < state.until]
+            if state.details_since:
+                wanted.append(table.c.started_at >= state.details_since)
+            moments.append(self._rows(select(func.min(table.c.started_at)).where(*wanted))[0][0])
+        return min(filter(None, moments), default=None)
 
     def names(self, day: datetime) -> dict[str, int]:
         """How many entries and touches each prefix has on a day, by name."""

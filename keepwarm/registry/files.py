@@ -5,7 +5,6 @@ It watches nothing (see `watching`) and knows the shape of no file.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
@@ -40,6 +39,7 @@ class Files:
 
     def __init__(self) -> None:
         self._seen: dict[Path, _Seen] = {}
+        self._torn = False
 
     @property
     def paths(self) -> Collection[Path]:
@@ -56,17 +56,13 @@ class Files:
             OSError: it cannot be read, or is no file of a disk: a pipe or a device would hold us up for ever, and what
                 the kernel makes up (`/proc/self/environ`) is nobody's prompt.
         """
-        try:
-            with _open(path) as stream:
-                found = os.fstat(stream.fileno())  # before reading: what is written meanwhile moves it on
-                stamp = _stamp(found)
-                content: bytes | None = stream.read(at_most)
-                if content is None or (content and not found.st_size):
-                    raise _no_file()
-        except OSError as error:
-            self._seen[path] = _Seen(None, str(error.errno).encode(), at_most)
-            raise
-        self._seen[path] = _Seen(stamp, hashlib.sha256(content).digest(), at_most)
+        found, content = _look(path, at_most)
+        before = self._seen.get(path)
+        if before and before.at_most == at_most and before.digest != found.digest:
+            self._torn = True  # what was made of the one would stand beside what is made of the other
+        self._seen[path] = found
+        if isinstance(content, OSError):
+            raise content
         return content
 
     def keep(self, path: Path, before: Files, read_at: datetime) -> bool:
@@ -85,28 +81,41 @@ class Files:
         return seen is not None and self._seen.get(path) == seen
 
     def changed(self, *, thorough: bool = False) -> bool:
-        """Whether any file is now something else than what was read.
+        """Whether any file is now something else than what was read, or was two things while it was read.
 
         Args:
             thorough: read all of them, not only those that their stamp tells of: two writes within a few milliseconds
                 may have the same one.
         """
+        if self._torn:
+            return True
         for path, seen in tuple(self._seen.items()):
             if not thorough and seen.stamp is not None and seen.stamp == _stamp_of(path):
                 continue
-            if self._digest_now(path, seen.at_most) != seen.digest:
-                self._seen[path] = seen
+            found, _ = _look(path, seen.at_most)
+            if found.digest != seen.digest:
                 return True
+            self._seen[path] = found
         return False
 
     def forget(self) -> None:
         """Begin anew."""
         self._seen.clear()
+        self._torn = False
 
-    def _digest_now(self, path: Path, at_most: int) -> bytes:
-        with contextlib.suppress(OSError):
-            self.read(path, at_most)
-        return self._seen[path].digest
+
+def _look(path: Path, at_most: int) -> tuple[_Seen, bytes | OSError]:
+    """A file as it is, and its content, or why it has none."""
+    try:
+        with _open(path) as stream:
+            found = os.fstat(stream.fileno())  # before reading: what is written meanwhile moves it on
+            stamp = _stamp(found)
+            content: bytes | None = stream.read(at_most)
+            if content is None or (content and not found.st_size):
+                raise _no_file()
+    except OSError as error:
+        return _Seen(None, str(error.errno).encode(), at_most), error
+    return _Seen(stamp, hashlib.sha256(content).digest(), at_most), content
 
 
 def _open(path: Path) -> IO[Any]:  # which answers None where it would have to wait

@@ -46,12 +46,15 @@ class Shelf:
         """What lies at a place.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: it cannot be read, or is damaged.
         """
         if self._descriptor is None:
             raise OSError("nothing was put here")
         data = os.pread(self._descriptor, length, offset)
-        found: dict[str, object] = pickle.loads(data)  # noqa: S301 - written by this process, where nobody else can
+        try:
+            found: dict[str, object] = pickle.loads(data)  # noqa: S301 - written by this process, where nobody else can
+        except (pickle.UnpicklingError, EOFError, ValueError) as error:
+            raise OSError(f"a request kept on disk is damaged ({type(error).__name__})") from None
         return found
 
 

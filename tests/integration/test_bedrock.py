@@ -25,7 +25,7 @@ from keepwarm.emulator import Emulator, Faults
 from keepwarm.errors import AccessDenied, CredentialsRejected, KeepwarmError, RequestRefused, Throttled, Unavailable
 from keepwarm.model import Answer, Prefix, Route, Usage, Verdict
 from keepwarm.parts import opened
-from keepwarm.registry import load_catalog, load_registry
+from keepwarm.registry import Shelf, load_catalog, load_registry
 from keepwarm.settings import load_settings
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
@@ -707,3 +707,14 @@ def test_every_prefix_of_the_example_registry_is_a_request_that_bedrock_accepts(
         # The opaque id and the model of the future exist on no Bedrock; their requests go to one that does.
         sent = replace(prefix, route=Route(prefix.route.region), model_id=prefix.model_id if known else CLAUDE)
         assert verdict(desk.ping(sent)) in {Verdict.REWRITE, Verdict.HIT}
+
+
+def test_a_request_that_cannot_be_read_from_disk_was_not_sent(desk):
+    shelf, plain = Shelf(), desk.prefix()
+    kept = replace(plain, ping_request=shelf.put(dict(plain.ping_request)))
+    assert desk.ping(kept).usage
+    os.ftruncate(vars(shelf)["_descriptor"], 3)
+    with pytest.raises(Unavailable, match="request could not be read") as caught:
+        desk.ping(kept)
+    assert not caught.value.maybe_billed
+    assert len(desk.emulator.log) == 1

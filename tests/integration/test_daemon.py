@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,8 @@ from keepwarm.clock import utc_now
 from keepwarm.daemon import Daemon, build
 from keepwarm.emulator import Emulator, Faults
 from keepwarm.errors import ConfigError, LedgerError
-from keepwarm.model import Event, Verdict
-from keepwarm.parts import opened
+from keepwarm.model import Event, PrefixState, Verdict
+from keepwarm.parts import opened, read_registry
 from keepwarm.settings import Settings
 from tests.builders import shipped_catalog
 from tests.daemons import (
@@ -340,3 +341,50 @@ def test_a_ledger_that_is_gone_for_a_while_is_told_and_the_pings_go_on_afterward
         with ledger._engine.begin() as connection:  # noqa: SLF001
             connection.exec_driver_sql("ALTER TABLE hidden RENAME TO intents")
         assert soon(lambda: len(emulator.log) > sent)
+
+
+def test_a_stop_does_not_wait_behind_reloads_and_an_owed_one_is_asked_for_once(home, emulator, monkeypatch):
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(*arguments: object) -> object:
+        reading.set()
+        assert go_on.wait(PATIENCE_SECONDS)
+        return read_registry(*arguments)
+
+    write_registry(home.registry, "a")
+    monkeypatch.setattr("keepwarm.daemon.read_registry", slow)
+    with home.running(reconcile_seconds=0.05) as daemon:
+        assert soon(lambda: pings(emulator, "a"))
+        daemon.reload()
+        assert reading.wait(PATIENCE_SECONDS)
+        vars(daemon)["_reload_owed"] = True  # as after a reading that the ledger's trouble ended
+        assert soon(lambda: not vars(daemon)["_reload_owed"])
+        for _ in range(5):
+            daemon.reload()
+        daemon.stop()
+        assert vars(daemon)["_orders"].qsize() == 7  # the owed one, five, and the stop
+        go_on.set()
+        assert soon(lambda: home.told("daemon_stopped"))
+    assert len(home.told("registry_reloaded")) == 1
+
+
+def test_what_was_removed_and_comes_back_is_not_late(home, emulator):
+    write_registry(home.registry, "a", "b")
+    with home.running() as daemon:
+        assert soon(lambda: "a" in vars(daemon)["_due"])
+        write_registry(home.registry, "b")
+        daemon.reload()
+        assert soon(lambda: home.told("registry_reloaded"))
+        assert soon(lambda: "a" not in vars(daemon)["_due"])
+        assert daemon.parts.keeper.known("a") == PrefixState()
+
+
+def test_a_fingerprint_key_that_is_deleted_parts_no_fingerprints_of_a_running_daemon(home, emulator):
+    write_registry(home.registry, "a")
+    with home.running() as daemon:
+        before = daemon.parts.registry.find("a").fingerprint
+        (home.state / "fingerprint.key").unlink()
+        write_registry(home.registry, "a", "b")
+        daemon.reload()
+        assert soon(lambda: home.told("registry_reloaded"))
+        assert daemon.parts.registry.find("a").fingerprint == before

@@ -25,6 +25,7 @@ import pytest
 from keepwarm.bedrock import Gateway
 from keepwarm.emulator import Emulator, Faults, Request
 from keepwarm.errors import AccessDenied, ConfigError, KeepwarmError, LedgerError, Throttled, Unavailable
+from keepwarm.gate import Gate
 from keepwarm.keeper import Keeper
 from keepwarm.ledger import Ledger
 from keepwarm.limits import RateLimit
@@ -34,6 +35,7 @@ from keepwarm.model import (
     BusyHoursPolicy,
     Entry,
     Event,
+    Guard,
     IdleLimitPolicy,
     Intent,
     Prefix,
@@ -43,7 +45,7 @@ from keepwarm.model import (
     Usage,
     Verdict,
 )
-from tests.builders import CLAUDE, MONDAY, make_hours, make_prefix, shipped_catalog
+from tests.builders import CLAUDE, MONDAY, make_entry, make_hours, make_prefix, make_touch, shipped_catalog
 
 CANARY = "the merger closes on Friday"
 OTHER_CLAUDE = "eu.anthropic.claude-sonnet-5"
@@ -90,7 +92,9 @@ class House:
         self.events: list[Event] = []
         self._runs = 0
 
-    def keeper(self, pinger: object, *prefixes: Prefix, per_minute: int = 600, book: object = None) -> Keeper:
+    def keeper(
+        self, pinger: object, *prefixes: Prefix, per_minute: int = 600, book: object = None, gate: Gate | None = None
+    ) -> Keeper:
         """One more run of keepwarm, as after a restart or as another process."""
         self._runs += 1
         keeper = Keeper(
@@ -99,6 +103,7 @@ class House:
             run_id=f"run-{self._runs}",
             now=self.wall,
             rate=RateLimit(per_minute),
+            gate=gate,
             observers=[self.events.append],
             randomness=random.Random(self._runs),
         )
@@ -687,6 +692,63 @@ def test_a_ping_whose_turn_comes_after_the_death_of_its_entry_is_skipped_and_not
     assert all(decision.at > MONDAY + 5 * MINUTE for decision in decisions[1:])
 
 
+def test_a_prefix_that_waited_dead_for_its_turn_is_kept_once_production_has_warmed_it(house):
+    names = [f"p{number}" for number in range(200)]
+    keeper = house.keeper(Pinger(WRITTEN), *map(prefix, names), per_minute=10)
+    for name in names:
+        keeper.tend(name)
+    last = names[-1]
+    assert keeper.look(last).at > MONDAY + 15 * MINUTE
+    house.wall.advance(30 * SECOND)
+    keeper.hear([make_touch(prefix(last), 1, started_at=house.wall())])
+    assert keeper.look(last).at < house.wall() + 5 * MINUTE
+    decision = keeper.tend(last)
+    while (decision.action, decision.reason) != (Action.PING, Reason.KEEP_WARM) and decision.at < MONDAY + 5 * MINUTE:
+        house.wall.at = max(house.wall.at, decision.at)
+        decision = keeper.tend(last)
+    pinged = [entry for entry in house.entries if entry.intent.prefix == last]
+    assert pinged or decision.at < MONDAY + 5.5 * MINUTE
+
+
+def test_turns_of_prefixes_that_are_gone_or_closed_or_touched_are_given_to_others(house):
+    names = [f"p{number}" for number in range(100)]
+    keeper = house.keeper(Pinger(WRITTEN), *map(prefix, names), per_minute=2)
+    for name in names:
+        keeper.tend(name)
+    keeper.adopt(map(prefix, ["newcomer", *names[:2]]))
+    house.wall.advance(2 * MINUTE)
+    assert keeper.tend("newcomer").at <= house.wall() + 5 * MINUTE
+    house.wall.advance(MINUTE)
+    keeper.tend("newcomer")
+    assert [entry.intent.prefix for entry in house.entries] == [*names[:2], "newcomer"]
+
+
+def test_a_daemon_that_stands_by_gives_its_turns_back(house):
+    names = [f"p{number}" for number in range(20)]
+    keeper = house.keeper(Pinger(WRITTEN), *map(prefix, names), per_minute=2)
+    for name in names:
+        keeper.tend(name)
+    keeper.stand_by()
+    keeper.lead()
+    house.wall.advance(MINUTE + SECOND)
+    keeper.tend(names[-1])
+    house.wall.advance(MINUTE)
+    keeper.tend(names[-1])
+    assert house.entries[-1].intent.prefix == names[-1]
+
+
+def test_after_a_clock_was_set_back_nobody_waits_for_turns_of_the_time_before(house):
+    names = ["a", "b", "c"]
+    keeper = house.keeper(Pinger(WRITTEN), *map(prefix, names), per_minute=1)
+    house.wall.advance(5 * HOUR)
+    for name in names:
+        keeper.tend(name)
+    house.wall.at = MONDAY
+    found = [keeper.tend(name).at for name in names[1:]]
+    assert max(found) <= MONDAY + 5 * MINUTE
+    assert len(house.entries) >= 2
+
+
 def test_of_more_prefixes_than_the_rate_limit_can_keep_warm_as_many_as_it_can_are_kept(house, emulator, gateway):
     """Five times too many: 2 pings a minute hold 8 prefixes at 4.4 minutes each. The others must not starve them."""
     prefixes = [prefix(f"p{number}") for number in range(40)]
@@ -793,3 +855,79 @@ def test_a_change_of_state_is_told_once_and_every_ping_with_running_money(house,
     assert pings[-1].fields["refresh_cost_usd_so_far"] == sum(entry.cost_usd for entry in house.entries)
     avoidable = sum(entry.outcome.avoidable_usd for entry in house.entries)
     assert pings[-1].fields["avoided_write_usd_so_far_at_most"] == avoidable
+
+
+def test_what_is_let_go_and_taken_back_while_its_ping_is_away_is_no_lost_answer(house):
+    away, back = threading.Event(), threading.Event()
+
+    def refuse(_: Prefix) -> Answer:
+        away.set()
+        assert back.wait(20)
+        raise Throttled("slow down")
+
+    pinger = Pinger(refuse)
+    keeper = house.keeper(pinger, prefix())
+    with ThreadPoolExecutor(1) as pool:
+        tending = pool.submit(keeper.tend, "support-bot")
+        assert away.wait(20)
+        keeper.adopt([])
+        keeper.adopt([prefix()])
+        assert keeper.state("support-bot").touched_at is None
+        assert keeper.tend("support-bot").reason is Reason.IN_FLIGHT
+        back.set()
+        tending.result()
+    assert keeper.state("support-bot").touched_at is None
+    assert keeper.look("support-bot").reason is Reason.BACKING_OFF
+
+
+def test_news_that_come_while_a_new_registry_is_taken_up_count_once(house):
+    known, new = prefix("known"), prefix("new")
+
+    class Book:
+        """The ledger, and what happens while the history of the new prefix is read."""
+
+        meanwhile: Callable[[], object] | None = None
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(house.ledger, name)
+
+        def recent(self, fingerprints: list[str], limit: int) -> object:
+            found = house.ledger.recent(fingerprints, limit)
+            if self.meanwhile and fingerprints == [new.fingerprint]:
+                happens, self.meanwhile = self.meanwhile, None
+                happens()
+            return found
+
+    def others_ping(times: int) -> None:
+        for _ in range(times):
+            entry = make_entry(known, Verdict.HIT, started_at=house.wall(), cost_usd=Decimal("0.01"))
+            house.ledger.close_entry(house.ledger.open_entry(entry.intent, "leader"), entry.outcome)
+
+    def spent() -> Decimal:
+        (found,) = [each for each in gate.statuses_in_all(house.wall()) if each.guard is Guard.DAY_CAP]
+        return found.spent_usd
+
+    book, gate = Book(), Gate()
+    keeper = house.keeper(Pinger(READ), known, book=book, gate=gate)
+    keeper.stand_by()
+    others_ping(5)
+    keeper.refresh()
+    book.meanwhile = lambda: (others_ping(300), keeper.refresh())
+    keeper.adopt([known, new])
+    keeper.refresh()
+    assert spent() == Decimal("0.01") * 305
+
+
+def test_a_ping_that_cannot_even_be_written_for_a_bug_leaves_no_money_reserved(house):
+    class Broken:
+        def __getattr__(self, name: str) -> object:
+            return getattr(house.ledger, name)
+
+        def open_entry(self, *_: object) -> int:
+            raise TypeError("a bug")
+
+    gate = Gate()
+    keeper = house.keeper(Pinger(READ), prefix(), book=Broken(), gate=gate)
+    with pytest.raises(TypeError):
+        keeper.tend("support-bot")
+    assert not any(each.spent_usd for each in gate.statuses_in_all(house.wall()))

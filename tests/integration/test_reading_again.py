@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -197,3 +197,31 @@ def test_after_any_edits_the_result_is_that_of_reading_everything_anew(desk):
             refused += 1
             desk.entries, desk.defaults = json.loads(kept)
     assert 10 < refused < 90
+
+
+def test_a_file_that_is_replaced_between_two_prefixes_of_one_reading_counts_as_changed(desk):
+    class Replacing(Files):
+        """Somebody writes the file when it was looked at for the first time."""
+
+        written = False
+
+        def keep(self, path: Path, before: Files, read_at: datetime) -> bool:
+            found = super().keep(path, before, read_at)
+            if path.name == "shared.json" and not self.written:
+                self.written = True
+                desk.prompt("shared.json", "new")
+            return found
+
+    desk.prompt("shared.json", "old")
+    desk.entries = [{"name": "one", "request": "shared.json"}]
+    before = desk.read()
+    desk.entries.append({"name": "two", "request": "shared.json", "region": "eu-west-1"})
+    whole = {"version": 1, "busy_hours": desk.hours, "defaults": desk.defaults, "prefixes": desk.entries}
+    desk.path.write_text(json.dumps(whole))
+    files = Replacing()
+    found = load_registry(desk.path, desk.catalog, KEY, desk.now, files, shelf=Shelf(), before=before)
+    texts = [prefix.ping_request["system"][0]["text"][:3] for prefix in found.prefixes]
+    assert texts == ["old", "new"]  # what nobody may work with
+    assert files.changed()
+    files.forget()
+    assert not files.changed()

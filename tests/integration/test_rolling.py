@@ -206,3 +206,20 @@ def test_sums_in_words_of_another_version_are_told_and_can_be_built_anew(tmp_pat
         make_roller(ledger).rebuild()
         settle(make_roller(ledger))
         assert told(ledger, NOON - 2 * DAY, NOON)[1]
+
+
+def test_days_summed_up_by_a_clock_that_was_ahead_are_summed_up_again(tmp_path):
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        fill(ledger)
+        settle(make_roller(ledger, NOON + 3 * DAY))
+        for hour in range(48):
+            at = NOON + hour * HOUR
+            entry = make_entry(BOT, Verdict.HIT, started_at=at, cost_usd=Decimal(1), avoidable_usd=Decimal(0))
+            ledger.close_entry(ledger.open_entry(entry.intent, "run"), replace(entry.outcome, completed_at=at))
+        now = NOON + 2 * DAY + 7 * HOUR
+        settle(make_roller(ledger, now))
+        found, rolled = told(ledger, MIDNIGHT - DAY, now)
+        assert rolled
+        expected = walked(ledger, MIDNIGHT - DAY, now)["total"]["refresh_cost_usd"]
+        assert found["total"]["refresh_cost_usd"] == expected
+        assert Decimal(expected) > 48

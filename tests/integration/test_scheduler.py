@@ -351,3 +351,13 @@ def test_a_scheduler_whose_thread_died_is_not_alive(scheduler):
     kill_scheduler()
     scheduler.wake()
     assert soon(lambda: not scheduler.alive)
+
+
+def test_what_is_handed_to_busy_workers_does_not_pile_up(tending, scheduler):
+    gate, names = Gate(), [f"p{number}" for number in range(20)]
+    tending.outcomes = dict.fromkeys(names, gate)
+    for _ in range(200):
+        scheduler.arm_all(names)
+    assert vars(vars(scheduler)["_workers"])["_work_queue"].qsize() <= 2
+    gate.open()
+    assert set(tending.wait_for(20)) == set(names)

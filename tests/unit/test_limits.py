@@ -6,7 +6,7 @@ from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keepwarm.limits import RateLimit
@@ -95,6 +95,41 @@ def test_what_is_taken_over_from_those_who_are_gone_is_nothing():
     assert limit.turn("model", "hurried", later, later + SECOND) == later + MINUTE
 
 
+def test_who_comes_late_for_many_turns_at_once_still_keeps_to_the_limit():
+    limit = RateLimit(10)
+    crowd(limit, 30)
+    late = MONDAY + 2 * MINUTE - SECOND  # the ten of this minute are all there by now
+    names = [f"caller {number}" for number in range(10, 30)]
+    went = [name for name in names if limit.turn("model", name, late, None) <= late]
+    assert len(went) == 10
+    told = {limit.turn("model", name, late, None) for name in names if name not in went}
+    assert min(told) == late + SECOND  # reserved, and not come for yet
+    at = late + MINUTE - SECOND
+    assert limit.turn("model", names[-1], at, None) == late + MINUTE
+
+
+def test_what_was_reserved_for_one_who_is_gone_goes_to_the_next_who_asks():
+    limit = RateLimit(60)
+    crowd(limit, 6000)
+    for number in range(60, 6000):
+        limit.let_go("model", f"caller {number}", MONDAY)
+    at = MONDAY + 2 * MINUTE
+    assert limit.turn("model", "newcomer", at, None) == at + SECOND
+    assert limit.turn("model", "another", at, at + 10 * SECOND) == at + 2 * SECOND
+    limit.let_go("model", "nobody", at)
+    limit.let_go("nothing", "nobody", at)
+
+
+def test_who_has_a_turn_far_ahead_and_now_a_deadline_gets_one_in_time_and_the_other_gets_his():
+    limit = RateLimit(1)
+    turns = crowd(limit, 30)
+    at, deadline = MONDAY + 30 * SECOND, MONDAY + 5 * MINUTE
+    assert limit.turn("model", "caller 29", at, deadline) == turns[1]
+    assert limit.turn("model", "caller 1", at, None) == turns[29]
+    assert limit.turn("model", "caller 29", at, None) == turns[1]
+    assert limit.turn("model", "caller 28", at, at + SECOND) == turns[28]  # nothing is in time; his place he keeps
+
+
 def test_keys_do_not_share_turns():
     limit = RateLimit(1)
     assert [limit.turn(key, "caller", MONDAY, None) for key in "abc"] == [MONDAY] * 3
@@ -130,6 +165,7 @@ def test_a_clock_set_forward_lets_everybody_go_on():
     per_minute=st.integers(1, 8),
     arrivals=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 90), st.none() | st.integers(1, 200)), max_size=60),
 )
+@example(1, [(0, 0, None), (0, 0, None), (1, 17, None), (0, 90, 14), (1, 74, None), (0, 59, None)])
 def test_no_minute_sees_more_than_the_limit(per_minute, arrivals):
     """Callers who come when they are told to, as the scheduler does, and ask anew as often as they like."""
     limit, now, went = RateLimit(per_minute), MONDAY, []
@@ -138,8 +174,12 @@ def test_no_minute_sees_more_than_the_limit(per_minute, arrivals):
         now += pause * SECOND
         due = sorted((at, name) for name, (at, _) in waiting.items() if at <= now)
         for at, name in due:
-            turn = limit.turn("model", name, at, waiting.pop(name)[1])
-            went += [at] if turn <= at else []
+            deadline = waiting.pop(name)[1]
+            turn = limit.turn("model", name, at, deadline)
+            if turn <= at:
+                went.append(at)
+            else:
+                waiting[name] = (turn, deadline)
         name, deadline = f"caller {number}", now + patience * SECOND if patience else None
         turn = limit.turn("model", name, now, deadline)
         if turn <= now:

@@ -62,3 +62,14 @@ def test_everyone_goes_once_and_no_living_one_behind_a_dead_one(expiries, pauses
         if run:
             gone = left.pop(run[1])
             assert gone == min(living) if living else gone is None or gone <= now
+
+
+def test_what_waits_no_more_does_not_pile_up():
+    waiting, alive = Waiting(), MONDAY + timedelta(hours=1)
+    for number in range(5_000):
+        waiting.add("dead", 2 * number, None)
+        waiting.add("alive", 2 * number + 1, alive)
+        waiting.take(MONDAY)
+        waiting.discard("dead", 2 * number)
+    assert len(vars(waiting)["_others"]) < 300
+    assert taken(waiting) == []
