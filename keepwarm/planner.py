@@ -43,8 +43,8 @@ _IDLE_KEPT = 32
 # Ping this share of the margin early, differently for each prefix, so that prefixes that fall due together spread.
 _SPREAD = 0.5
 
-# Why the keeper lets a ping wait that had no turn. Turns may be reserved hours ahead, so unlike the pause after a failure
-# this one has no upper bound; it is asked for anew whenever the prefix is tended.
+# Why the keeper lets a ping wait that had no turn. Turns may be reserved hours ahead, so unlike the pause after a
+# failure this one has no upper bound; it is asked for anew whenever the prefix is tended.
 RATE_LIMITED = "rate_limited"
 
 # A touch from further in the future than this means that the clock was set back: when the entry dies is not known.

@@ -1,4 +1,4 @@
-"""What one reading of a registry has read: each file by its content, so that a later change is known.
+"""What one reading of a registry has read: each file by its content, so that a change is known, later or meanwhile.
 
 It watches nothing (see `watching`) and knows the shape of no file.
 """

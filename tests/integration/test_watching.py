@@ -317,7 +317,8 @@ def test_a_file_is_changed_only_by_another_content(tmp_path):
     assert not files.changed()
     path.write_text("1")
     assert files.changed()
-    assert files.changed()  # until it is read again
+    assert files.changed()  # until it is read anew
+    files.forget()
     assert files.read(path) == b"1"
     os.utime(path, ns=(1, 1))
     assert not files.changed()

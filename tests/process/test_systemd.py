@@ -54,6 +54,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         },
     )
     made.run("systemctl start emulator")
+    assert soon(lambda: made.returns("curl -s --fail --output /dev/null http://127.0.0.1:8377/_emulator/log") == 0)
     yield made
     made.close()
 
