@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 
 from keepwarm import accounting, losses, rolling, simulate
 from keepwarm.accounting import Background
@@ -223,3 +223,21 @@ def test_days_summed_up_by_a_clock_that_was_ahead_are_summed_up_again(tmp_path):
         expected = walked(ledger, MIDNIGHT - DAY, now)["total"]["refresh_cost_usd"]
         assert found["total"]["refresh_cost_usd"] == expected
         assert Decimal(expected) > 48
+
+
+def test_what_may_be_late_is_looked_for_by_number_and_not_through_all_years(tmp_path):
+    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        fill(ledger)
+        settle(make_roller(ledger, NOON))
+        asked: list[tuple[str, Any]] = []
+        engine = vars(ledger.rolls)["_engine"]
+        event.listen(engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+        state = ledger.rolls.state()
+        asked.clear()
+        assert ledger.rolls.first_late(state, 0)
+        with engine.connect() as connection:
+            plans = [
+                connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all() for query, values in asked[:]
+            ]
+        assert len(plans) == 2
+        assert all("PRIMARY KEY" in str(plan) for plan in plans)
